@@ -1,0 +1,58 @@
+//! Addresses: networks, and what an address nobody owns is.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A network: its first address and the length of its prefix in bits.
+pub(crate) type Net = (IpAddr, u8);
+
+/// The network `address` is in.
+pub(crate) fn network(address: IpAddr, prefix: u8) -> Net {
+    match address {
+        IpAddr::V4(v4) => {
+            let prefix = prefix.min(32);
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            (IpAddr::from((v4.to_bits() & mask).to_be_bytes()), prefix)
+        }
+        IpAddr::V6(v6) => {
+            let prefix = prefix.min(128);
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            (IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)), prefix)
+        }
+    }
+}
+
+/// Whether `net` has `address`.
+pub(crate) fn contains(net: Net, address: IpAddr) -> bool {
+    net.0.is_ipv4() == address.is_ipv4() && network(address, net.1) == net
+}
+
+/// Whether an address can only be of this link: nobody beyond it is meant.
+pub(crate) fn is_link_scoped(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.is_multicast() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_of_its_prefix() {
+        let cases = [
+            ("172.17.0.1", 16, "172.17.255.254", true),
+            ("172.17.0.1", 16, "172.18.0.1", false),
+            ("10.0.0.7", 32, "10.0.0.7", true),
+            ("10.0.0.7", 0, "203.0.113.9", true),
+            ("fd00:1::1", 64, "fd00:1::ff", true),
+            ("fd00:1::1", 64, "fd00:2::1", false),
+            ("fd00:1::1", 0, "2001:db8::1", true),
+            ("10.0.0.7", 0, "2001:db8::1", false),
+        ];
+        for (of, prefix, address, want) in cases {
+            let [of, address] = [of, address].map(|text| text.parse::<IpAddr>().expect("an address"));
+            assert_eq!(contains(network(of, prefix), address), want, "{address} in {of}/{prefix}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Facts to CBOR (RFC 8949) and back. Structs are maps with text keys: a newer peer's extra fields are skipped, missing ones
+//! get defaults, and a fact of an unknown kind is an error the caller counts and skips.
+
+use crate::fact::Fact;
+use crate::key::Key;
+
+/// Longest accepted value, in bytes. A container with every label and variable the probe keeps stays well below.
+pub const VALUE_BYTES_MAX: usize = 256 * 1024;
+
+/// Deepest accepted nesting. Our own facts need six.
+const DEPTH_MAX: usize = 16;
+
+/// Why bytes of a peer are not a fact.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than [`VALUE_BYTES_MAX`].
+    #[error("a fact of {0} bytes, of at most {VALUE_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not CBOR of a fact we know.
+    #[error("not a fact: {0}")]
+    Malformed(String),
+    /// The value names another thing than the key it is stored under.
+    #[error("a fact about {value} under the key {key}")]
+    WrongKey {
+        /// Key it came under.
+        key: String,
+        /// Key its contents ask for.
+        value: String,
+    },
+}
+
+/// The fact as CBOR.
+///
+/// # Panics
+/// Never: a fact has no part that cannot be written, and memory does not fail to write.
+#[must_use]
+pub fn encode(fact: &Fact) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    ciborium::into_writer(fact, &mut bytes).expect("a fact is plain data and a Vec takes every write");
+    bytes
+}
+
+/// Reads a fact that came under `key`.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are no fact, too many, or about something else than `key`.
+pub fn decode(key: &Key, bytes: &[u8]) -> Result<Fact, DecodeError> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(DecodeError::TooLong(bytes.len()));
+    }
+    let fact: Fact = ciborium::de::from_reader_with_recursion_limit(bytes, DEPTH_MAX)
+        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    let own = fact.key();
+    if own == *key { Ok(fact) } else { Err(DecodeError::WrongKey { key: key.to_string(), value: own.to_string() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ciborium::{Value, cbor};
+
+    use super::*;
+    use crate::fact::{Container, ContainerState, Host, Process};
+    use crate::id::{ContainerId, ProcessId};
+
+    fn container() -> Fact {
+        let mut container = Container::new(ContainerId::new("4f5e").expect("an id"));
+        container.name = "web".into();
+        container.state = ContainerState::Exited(137);
+        container.env.insert("TOKEN".into(), None);
+        container.networks.insert("app".into(), vec!["fd00::2".parse().expect("an address")]);
+        Fact::Container(container)
+    }
+
+    fn facts() -> Vec<Fact> {
+        let process = Process::new(ProcessId { pid: 1, start: 7 });
+        let host = Host { name: "a".into(), ..Host::default() };
+        vec![container(), Fact::Process(process), Fact::Host(host)]
+    }
+
+    /// The fields of a fact's map, to add to and take from.
+    fn fields(value: &mut Value) -> &mut Vec<(Value, Value)> {
+        let kind = &mut value.as_map_mut().expect("a fact is a map of its kind")[0].1;
+        kind.as_map_mut().expect("a fact's value is a map")
+    }
+
+    fn recode(fact: &Fact, change: impl Fn(&mut Vec<(Value, Value)>)) -> Vec<u8> {
+        let mut value: Value = ciborium::from_reader(&*encode(fact)).expect("CBOR");
+        change(fields(&mut value));
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&value, &mut bytes).expect("a Vec takes every write");
+        bytes
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        for fact in facts() {
+            assert_eq!(decode(&fact.key(), &encode(&fact)), Ok(fact));
+        }
+    }
+
+    #[test]
+    fn fields_of_a_newer_peer_are_skipped() {
+        for fact in facts() {
+            let nested = cbor!({ "deep" => [1, 2, { "x" => null }] }).expect("CBOR");
+            let newer = recode(&fact, |fields| fields.insert(0, ("from the future".into(), nested.clone())));
+            assert_eq!(decode(&fact.key(), &newer), Ok(fact));
+        }
+    }
+
+    #[test]
+    fn fields_an_older_peer_does_not_send_get_defaults() {
+        let older = recode(&container(), |fields| fields.retain(|(name, _)| name.as_text() == Some("id")));
+        let id = ContainerId::new("4f5e").expect("an id");
+        assert_eq!(decode(&Key::Container(id.clone()), &older), Ok(Fact::Container(Container::new(id))));
+    }
+
+    #[test]
+    fn words_of_a_newer_peer_become_unknown() {
+        let newer = recode(&container(), |fields| {
+            let state = fields.iter_mut().find(|(name, _)| name.as_text() == Some("state")).expect("a state");
+            state.1 = "hibernating".into();
+        });
+        let Ok(Fact::Container(read)) = decode(&container().key(), &newer) else { panic!("a container") };
+        assert_eq!(read.state, ContainerState::Unknown);
+    }
+
+    #[test]
+    fn what_is_no_fact_is_an_error() {
+        let kind = cbor!({ "pod" => { "id" => 1 } }).expect("CBOR");
+        let mut unknown = Vec::new();
+        ciborium::into_writer(&kind, &mut unknown).expect("a Vec takes every write");
+        let deep = [vec![0x81; 5000], vec![0x00]].concat();
+        let endless = [0x9f; 64];
+        for bytes in [&unknown[..], &deep, &endless, &[], &[0xff]] {
+            assert!(matches!(decode(&Key::Host, bytes), Err(DecodeError::Malformed(_))), "{bytes:02x?}");
+        }
+        let huge = vec![0; VALUE_BYTES_MAX + 1];
+        assert_eq!(decode(&Key::Host, &huge), Err(DecodeError::TooLong(huge.len())));
+        assert!(matches!(decode(&Key::Host, &encode(&container())), Err(DecodeError::WrongKey { .. })));
+    }
+
+    #[test]
+    fn bytes_cut_anywhere_never_panic() {
+        for fact in facts() {
+            let bytes = encode(&fact);
+            for end in 0..bytes.len() {
+                assert!(decode(&fact.key(), &bytes[..end]).is_err(), "cut at {end}");
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Gauges: all current metric values of a host, quantised, in a few blocks of columns. They have a slower beat than the
+//! facts they belong to and come apart from them, so a busy CPU never makes a new version of a container.
+//!
+//! A block is always complete: an interval carries only the newest value of a key, so "what changed since the last block"
+//! would be lost. Rows that a block's columns disagree about (a malformed peer) are cut to the shortest column.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ContainerId, Timestamp};
+
+/// Samples kept of each block: two minutes at the default beat of two seconds.
+pub const SAMPLES_MAX: usize = 60;
+
+/// One block of metric values, all taken at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gauges {
+    /// Of the host itself.
+    Host(HostGauges),
+    /// Of its containers.
+    Containers(ContainerGauges),
+    /// Of its processes.
+    Processes(ProcessGauges),
+    /// Of its flows.
+    Flows(FlowGauges),
+}
+
+/// Names a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`HostGauges`].
+    Host,
+    /// [`ContainerGauges`].
+    Containers,
+    /// [`ProcessGauges`].
+    Processes,
+    /// [`FlowGauges`].
+    Flows,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Host, Self::Containers, Self::Processes, Self::Flows];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Containers => "containers",
+            Self::Processes => "processes",
+            Self::Flows => "flows",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl Gauges {
+    /// Which block this is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Host(_) => Kind::Host,
+            Self::Containers(_) => Kind::Containers,
+            Self::Processes(_) => Kind::Processes,
+            Self::Flows(_) => Kind::Flows,
+        }
+    }
+}
+
+/// The host's own figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostGauges {
+    /// When they were read, by the host's clock.
+    pub at: Timestamp,
+    /// Time not idle, in hundredths of a percent of all CPUs: 10,000 is all of them busy.
+    pub cpu: u32,
+    /// Memory in use (total less available), in KiB.
+    pub memory_kib: u64,
+    /// Load average over one minute, in hundredths.
+    pub load1: u32,
+    /// What each source of the probe costs, in hundredths of a percent of one CPU.
+    pub probe_cpu: Vec<(String, u32)>,
+}
+
+/// One row a running container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerGauges {
+    /// When they were read.
+    pub at: Timestamp,
+    /// [`ContainerId::prefix`], ascending.
+    pub containers: Vec<u64>,
+    /// CPU time used, in hundredths of a percent of all CPUs of the host.
+    pub cpu: Vec<u32>,
+    /// Working set: memory of the cgroup less inactive file pages, in KiB, as `docker stats` shows it.
+    pub memory_kib: Vec<u64>,
+    /// Limit of that, in KiB; the host's memory if the cgroup has none.
+    pub memory_max_kib: Vec<u64>,
+}
+
+/// One row a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessGauges {
+    /// When they were read.
+    pub at: Timestamp,
+    /// Pids, ascending.
+    pub pids: Vec<u32>,
+    /// CPU time used, in hundredths of a percent of all CPUs of the host.
+    pub cpu: Vec<u32>,
+    /// Resident set, in KiB.
+    pub memory_kib: Vec<u64>,
+    /// Open file descriptors; counted at a lower rate than the rest.
+    pub open_files: Vec<u32>,
+}
+
+/// One row a flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowGauges {
+    /// When they were read.
+    pub at: Timestamp,
+    /// [`crate::fact::Flow::serial`], ascending.
+    pub serials: Vec<u32>,
+    /// Connections open now.
+    pub open: Vec<u32>,
+}
+
+/// The newest blocks of one host: what sparklines are drawn from.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    host: VecDeque<Arc<HostGauges>>,
+    containers: VecDeque<Arc<ContainerGauges>>,
+    processes: VecDeque<Arc<ProcessGauges>>,
+    flows: Option<Arc<FlowGauges>>,
+}
+
+/// A value with the time it was read.
+pub type Sample<T> = (Timestamp, T);
+
+fn push<T>(blocks: &mut VecDeque<Arc<T>>, block: T) {
+    if blocks.len() == SAMPLES_MAX {
+        blocks.pop_front();
+    }
+    blocks.push_back(Arc::new(block));
+}
+
+fn row<K: Ord, V: Copy>(keys: &[K], key: &K, column: &[V]) -> Option<V> {
+    keys.binary_search(key).ok().and_then(|row| column.get(row)).copied()
+}
+
+impl History {
+    /// Keeps a block, and forgets the one [`SAMPLES_MAX`] before it.
+    pub fn push(&mut self, gauges: Gauges) {
+        match gauges {
+            Gauges::Host(block) => push(&mut self.host, block),
+            Gauges::Containers(block) => push(&mut self.containers, block),
+            Gauges::Processes(block) => push(&mut self.processes, block),
+            Gauges::Flows(block) => self.flows = Some(Arc::new(block)),
+        }
+    }
+
+    /// Blocks of the host itself, oldest first.
+    pub fn host(&self) -> impl DoubleEndedIterator<Item = &HostGauges> {
+        self.host.iter().map(|block| &**block)
+    }
+
+    /// A column of a container, oldest sample first.
+    pub fn container<'a, V: Copy>(
+        &'a self,
+        id: &ContainerId,
+        column: impl Fn(&ContainerGauges) -> &[V] + 'a,
+    ) -> impl DoubleEndedIterator<Item = Sample<V>> + 'a {
+        let prefix = id.prefix();
+        self.containers
+            .iter()
+            .filter_map(move |block| Some((block.at, row(&block.containers, &prefix, column(block))?)))
+    }
+
+    /// A column of a process, oldest sample first.
+    pub fn process<'a, V: Copy>(
+        &'a self,
+        pid: u32,
+        column: impl Fn(&ProcessGauges) -> &[V] + 'a,
+    ) -> impl DoubleEndedIterator<Item = Sample<V>> + 'a {
+        self.processes.iter().filter_map(move |block| Some((block.at, row(&block.pids, &pid, column(block))?)))
+    }
+
+    /// Connections a flow has open; `None` if the newest block does not know it.
+    #[must_use]
+    pub fn open_connections(&self, serial: u32) -> Option<u32> {
+        self.flows.as_ref().and_then(|block| row(&block.serials, &serial, &block.open))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_bounded_and_reads_columns_by_row() {
+        let mut history = History::default();
+        for beat in 0..100 {
+            history.push(Gauges::Processes(ProcessGauges {
+                at: Timestamp(beat),
+                pids: vec![1, 7],
+                cpu: vec![0, u32::try_from(beat).expect("small")],
+                ..ProcessGauges::default()
+            }));
+        }
+        let cpu: Vec<_> = history.process(7, |block| &block.cpu).collect();
+        assert_eq!((cpu.len(), cpu.last()), (SAMPLES_MAX, Some(&(Timestamp(99), 99))));
+        assert_eq!(history.process(8, |block| &block.cpu).count(), 0, "unknown pid");
+        assert_eq!(history.process(7, |block| &block.memory_kib).count(), 0, "column shorter than the keys");
+    }
+}

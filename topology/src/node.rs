@@ -1,0 +1,138 @@
+//! Nodes: the vertices of a view, as small values that share the facts they are about. What people read of them (rows,
+//! labels, metrics) is made in [`crate::summary`] when it is asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::fact::{Container, Host, Process};
+use crate::id::{ContainerId, ImageId, PeerId};
+use crate::view::Kind;
+
+/// Names a node within a view. Its text is Weave Scope's, with the peer's id in place of the host's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeId {
+    /// A host.
+    Host(PeerId),
+    /// A process, by host and pid.
+    Process(PeerId, u32),
+    /// A container.
+    Container(ContainerId),
+    /// An image, as parent or child of other nodes.
+    Image(ImageId),
+    /// All containers of an image's name.
+    ImageName(Arc<str>),
+    /// All processes of a name.
+    ProcessName(Arc<str>),
+    /// All containers of a host name.
+    Hostname(Arc<str>),
+    /// Clients outside the cluster.
+    InternetIn,
+    /// Servers outside the cluster.
+    InternetOut,
+    /// Processes of a host that run in no container.
+    Uncontained(PeerId),
+}
+
+const UNCONTAINED: &str = "pseudo:uncontained:";
+
+impl NodeId {
+    /// Whether it stands for something that is not one thing of the cluster.
+    #[must_use]
+    pub fn is_pseudo(&self) -> bool {
+        matches!(self, Self::InternetIn | Self::InternetOut | Self::Uncontained(_))
+    }
+
+    /// Reads an id as a view of `kind` writes it; a text that is none of that view's has no node.
+    #[must_use]
+    pub fn parse(kind: Kind, text: &str) -> Option<Self> {
+        match text {
+            "in-theinternet" => return Some(Self::InternetIn),
+            "out-theinternet" => return Some(Self::InternetOut),
+            _ => {}
+        }
+        if let Some(peer) = text.strip_prefix(UNCONTAINED) {
+            return PeerId::new(peer).ok().map(Self::Uncontained);
+        }
+        match kind {
+            Kind::ProcessesByName => return Some(Self::ProcessName(text.into())),
+            Kind::ContainersByHostname => return Some(Self::Hostname(text.into())),
+            Kind::ContainersByImage => return Some(Self::ImageName(text.strip_suffix(";<container_image>")?.into())),
+            Kind::Processes | Kind::Containers | Kind::Hosts => {}
+        }
+        let (name, suffix) = text.rsplit_once(';')?;
+        match suffix {
+            "<host>" => PeerId::new(name).ok().map(Self::Host),
+            "<container>" => ContainerId::new(name).ok().map(Self::Container),
+            pid => Some(Self::Process(PeerId::new(name).ok()?, pid.parse().ok()?)),
+        }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(peer) => write!(f, "{peer};<host>"),
+            Self::Process(peer, pid) => write!(f, "{peer};{pid}"),
+            Self::Container(id) => write!(f, "{id};<container>"),
+            Self::Image(id) => write!(f, "{id};<container_image>"),
+            Self::ImageName(name) => write!(f, "{name};<container_image>"),
+            Self::ProcessName(name) | Self::Hostname(name) => f.write_str(name),
+            Self::InternetIn => f.write_str("in-theinternet"),
+            Self::InternetOut => f.write_str("out-theinternet"),
+            Self::Uncontained(peer) => write!(f, "{UNCONTAINED}{peer}"),
+        }
+    }
+}
+
+/// What a node is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A host.
+    Host {
+        /// Its peer.
+        peer: PeerId,
+        /// Its facts.
+        host: Arc<Host>,
+    },
+    /// A process.
+    Process {
+        /// Peer of its host.
+        peer: PeerId,
+        /// Its host.
+        host: Arc<Host>,
+        /// Its facts.
+        process: Arc<Process>,
+        /// Its container, if it runs in one.
+        container: Option<Arc<Container>>,
+    },
+    /// A container.
+    Container {
+        /// Peer of its host.
+        peer: PeerId,
+        /// Its host.
+        host: Arc<Host>,
+        /// Its facts.
+        container: Arc<Container>,
+    },
+    /// All things of one name: processes, or containers by image or host name.
+    Group {
+        /// How many there are.
+        members: usize,
+    },
+    /// The Internet, or what is behind a host's uncontained processes.
+    Pseudo {
+        /// Its host, if it belongs to one.
+        host: Option<Arc<Host>>,
+    },
+}
+
+/// A vertex of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name in the view.
+    pub id: NodeId,
+    /// What it is about.
+    pub subject: Subject,
+    /// Nodes it connects to, sorted: from client to server.
+    pub adjacency: Vec<NodeId>,
+}

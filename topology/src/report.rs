@@ -1,0 +1,206 @@
+//! The report: all facts of the cluster as one JSON document in the shape of Weave Scope's, for scripts and bug reports.
+//!
+//! `Endpoint` differs: Weave Scope had a node for each end of each connection; ours has one for each listener and each flow,
+//! because that is what is known.
+
+use serde_json::{Map, Value, json};
+
+use crate::cluster::{Cluster, HostEntry};
+use crate::fact::{Direction, Owner};
+use crate::id::{PeerId, Timestamp};
+use crate::key::Key;
+use crate::metadata;
+use crate::metric::{self, Samples};
+use crate::node::{Node, NodeId, Subject};
+
+/// A topology's fixed description.
+struct Shape {
+    shape: &'static str,
+    label: &'static str,
+    plural: &'static str,
+}
+
+const ENDPOINT: Shape = Shape { shape: "", label: "", plural: "" };
+const PROCESS: Shape = Shape { shape: "square", label: "process", plural: "processes" };
+const CONTAINER: Shape = Shape { shape: "hexagon", label: "container", plural: "containers" };
+const IMAGE: Shape = Shape { shape: "hexagon", label: "image", plural: "images" };
+const HOST: Shape = Shape { shape: "circle", label: "host", plural: "hosts" };
+
+/// The whole cluster as of `now`.
+#[must_use]
+pub fn report(cluster: &Cluster, now: Timestamp) -> Value {
+    let mut endpoints = Map::new();
+    let mut processes = Map::new();
+    let mut containers = Map::new();
+    let mut images = Map::new();
+    let mut hosts = Map::new();
+    for (peer, entry) in cluster.hosts() {
+        take_host(&mut hosts, peer, entry, cluster, now);
+        take_processes(&mut processes, peer, entry, cluster, now);
+        take_containers(&mut containers, peer, entry, cluster, now);
+        take_images(&mut images, peer, entry, now);
+        take_endpoints(&mut endpoints, peer, entry, now);
+    }
+    json!({
+        "TS": now.to_string(),
+        "ID": cluster.version().to_string(),
+        "Endpoint": topology(&ENDPOINT, endpoints),
+        "Process": topology(&PROCESS, processes),
+        "Container": topology(&CONTAINER, containers),
+        "ContainerImage": topology(&IMAGE, images),
+        "Host": topology(&HOST, hosts),
+        "Plugins": [],
+    })
+}
+
+fn topology(of: &Shape, nodes: Map<String, Value>) -> Value {
+    let nodes = Value::Object(nodes);
+    json!({ "shape": of.shape, "label": of.label, "label_plural": of.plural, "nodes": nodes })
+}
+
+/// A node of a topology; rows without a value are left out.
+struct Entry<'a> {
+    id: String,
+    topology: &'a str,
+    latest: Vec<(String, String)>,
+    parents: Value,
+    metrics: Value,
+}
+
+impl Entry<'_> {
+    fn put(self, nodes: &mut Map<String, Value>, now: Timestamp) {
+        let value = |value: String| json!({ "timestamp": now.to_string(), "value": value });
+        let latest = self.latest.into_iter().filter(|(_, text)| !text.is_empty());
+        let latest: Map<String, Value> = latest.map(|(name, text)| (name, value(text))).collect();
+        let node = json!({
+            "id": self.id,
+            "topology": self.topology,
+            "latest": latest,
+            "parents": self.parents,
+            "metrics": self.metrics,
+        });
+        nodes.insert(self.id, node);
+    }
+}
+
+fn rows(node: &Node, now: Timestamp) -> Vec<(String, String)> {
+    metadata::rows(node, now).into_iter().map(|row| (row.id.to_owned(), row.value)).collect()
+}
+
+fn metrics(node: &Node, cluster: &Cluster) -> Value {
+    let metric = |row: metric::MetricRow| {
+        let value = json!({ "samples": row.samples, "min": row.min, "max": row.max });
+        (row.id.to_owned(), value)
+    };
+    Value::Object(metric::rows(node, cluster, Samples::All).into_iter().map(metric).collect())
+}
+
+fn node(id: NodeId, subject: Subject) -> Node {
+    Node { id, subject, adjacency: Vec::new() }
+}
+
+fn host_id(peer: &PeerId) -> String {
+    NodeId::Host(peer.clone()).to_string()
+}
+
+fn take_host(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, cluster: &Cluster, now: Timestamp) {
+    let subject = Subject::Host { peer: peer.clone(), host: entry.graph.host.clone() };
+    let node = node(NodeId::Host(peer.clone()), subject);
+    let (latest, metrics) = (rows(&node, now), metrics(&node, cluster));
+    Entry { id: host_id(peer), topology: "host", latest, parents: json!({}), metrics }.put(nodes, now);
+}
+
+fn take_processes(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, cluster: &Cluster, now: Timestamp) {
+    let graph = &entry.graph;
+    for process in graph.processes.values() {
+        let subject = Subject::Process {
+            peer: peer.clone(),
+            host: graph.host.clone(),
+            process: process.clone(),
+            container: None,
+        };
+        let node = node(NodeId::Process(peer.clone(), process.id.pid), subject);
+        let mut latest = rows(&node, now);
+        latest.push(("name".into(), process.name.clone()));
+        let container = process.container.iter().map(|id| NodeId::Container(id.clone()).to_string());
+        let parents = json!({ "host": [host_id(peer)], "container": container.collect::<Vec<_>>() });
+        let metrics = metrics(&node, cluster);
+        Entry { id: node.id.to_string(), topology: "process", latest, parents, metrics }.put(nodes, now);
+    }
+}
+
+fn take_containers(
+    nodes: &mut Map<String, Value>,
+    peer: &PeerId,
+    entry: &HostEntry,
+    cluster: &Cluster,
+    now: Timestamp,
+) {
+    let graph = &entry.graph;
+    for container in graph.containers.values() {
+        let subject = Subject::Container { peer: peer.clone(), host: graph.host.clone(), container: container.clone() };
+        let node = node(NodeId::Container(container.id.clone()), subject);
+        let mut latest = rows(&node, now);
+        latest.push(("docker_container_name".into(), container.name.clone()));
+        latest.push(("docker_container_hostname".into(), container.hostname.clone()));
+        latest.push(("docker_container_state".into(), metadata::state(container.state).into()));
+        latest.push(("docker_container_network_mode".into(), container.network_mode.clone()));
+        let labels = container.labels.iter().map(|(name, value)| (format!("docker_label_{name}"), value.clone()));
+        latest.extend(labels);
+        let image = container.image_id.iter().map(|id| NodeId::Image(id.clone()).to_string());
+        let parents = json!({ "host": [host_id(peer)], "container_image": image.collect::<Vec<_>>() });
+        let metrics = metrics(&node, cluster);
+        Entry { id: node.id.to_string(), topology: "container", latest, parents, metrics }.put(nodes, now);
+    }
+}
+
+fn take_images(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, now: Timestamp) {
+    for image in entry.graph.images.values() {
+        let labels = image.labels.iter().map(|(name, value)| (format!("docker_image_label_{name}"), value.clone()));
+        let latest = [
+            ("docker_image_id".to_owned(), image.id.to_string()),
+            ("docker_image_name".to_owned(), metadata::join(&image.tags)),
+            ("docker_image_size".to_owned(), image.size_bytes.to_string()),
+        ];
+        let id = NodeId::Image(image.id.clone()).to_string();
+        let (latest, parents) = (latest.into_iter().chain(labels).collect(), json!({ "host": [host_id(peer)] }));
+        Entry { id, topology: "container_image", latest, parents, metrics: json!({}) }.put(nodes, now);
+    }
+}
+
+fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, now: Timestamp) {
+    for listener in entry.graph.listeners.values() {
+        let pids = metadata::join(listener.owners.iter().map(|owner| owner.pid));
+        let latest = [
+            ("pid".to_owned(), pids),
+            ("host_node_id".to_owned(), host_id(peer)),
+            ("address".to_owned(), listener.key.address.to_string()),
+            ("port".to_owned(), listener.key.port.to_string()),
+        ];
+        let id = format!("{peer};{}", Key::Listener(listener.key));
+        let entry = Entry { id, topology: "endpoint", latest: latest.into(), parents: json!({}), metrics: json!({}) };
+        entry.put(nodes, now);
+    }
+    for flow in entry.graph.flows.values() {
+        let pid = match flow.key.owner {
+            Owner::Process(id) => id.pid.to_string(),
+            Owner::Netns(_) => String::new(),
+        };
+        let direction = match flow.key.direction {
+            Direction::Incoming => "incoming",
+            Direction::Outgoing => "outgoing",
+        };
+        let open = entry.gauges.open_connections(flow.serial).unwrap_or(0);
+        let latest = [
+            ("pid".to_owned(), pid),
+            ("host_node_id".to_owned(), host_id(peer)),
+            ("direction".to_owned(), direction.to_owned()),
+            ("remote".to_owned(), flow.key.remote.to_string()),
+            ("port".to_owned(), flow.key.port.to_string()),
+            ("conn_count".to_owned(), open.to_string()),
+        ];
+        let id = format!("{peer};{}", Key::Flow(flow.key));
+        let entry = Entry { id, topology: "endpoint", latest: latest.into(), parents: json!({}), metrics: json!({}) };
+        entry.put(nodes, now);
+    }
+}

@@ -1,0 +1,242 @@
+//! Resolution: flows into edges. A client's flow names an address and a port; who is behind them is found on the client's own
+//! host first (loopback by network namespace, containers by their addresses, published ports), then among the hosts of the
+//! cluster, and what nobody has is the Internet. A server's flow names who came: its edge repeats the client's where the
+//! client is known too, and is all there is where it is not.
+//!
+//! Missing beats false: where two parties could be meant (an address two hosts have, a namespace two containers share),
+//! no edge is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
+
+use crate::address::{self, Net};
+use crate::claims::{Claims, Differences, Party};
+use crate::fact::{Direction, Flow, Protocol};
+use crate::graph::HostGraph;
+use crate::id::{ContainerId, PeerId};
+
+/// One relation between two parties, as one flow tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Who connects.
+    pub client: Party,
+    /// Who is connected to.
+    pub server: Party,
+    /// Protocol of the connections.
+    pub protocol: Protocol,
+    /// The serving port.
+    pub port: u16,
+    /// The far address as the flow's owner sees it.
+    pub remote: IpAddr,
+    /// Which side's flow this is: outgoing if the client's.
+    pub seen_from: Direction,
+    /// The flow's serial at its origin: names its gauges.
+    pub serial: u32,
+}
+
+/// Which host has an address: kept by the cluster's writer, one entry an address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    holders: HashMap<IpAddr, Vec<PeerId>>,
+    networks: BTreeMap<Net, usize>,
+}
+
+impl Index {
+    /// Takes a host in; returns whether there is a network that was not there before.
+    pub(crate) fn add(&mut self, peer: &PeerId, claims: &Claims) -> bool {
+        for address in all_addresses(claims) {
+            self.holders.entry(address).or_default().push(peer.clone());
+        }
+        let before = self.networks.len();
+        for net in &claims.networks {
+            *self.networks.entry(*net).or_default() += 1;
+        }
+        self.networks.len() != before
+    }
+
+    /// Takes a host out; returns whether a network is gone with it.
+    pub(crate) fn remove(&mut self, peer: &PeerId, claims: &Claims) -> bool {
+        for address in all_addresses(claims) {
+            if let Some(holders) = self.holders.get_mut(&address) {
+                // One of this peer's: its new entry may have come before the old one goes.
+                if let Some(at) = holders.iter().position(|holder| holder == peer) {
+                    holders.swap_remove(at);
+                }
+                if holders.is_empty() {
+                    self.holders.remove(&address);
+                }
+            }
+        }
+        let before = self.networks.len();
+        for net in &claims.networks {
+            if let Some(count) = self.networks.get_mut(net) {
+                *count -= 1;
+                if *count == 0 {
+                    self.networks.remove(net);
+                }
+            }
+        }
+        self.networks.len() != before
+    }
+
+    fn holder(&self, address: IpAddr) -> Option<&PeerId> {
+        match self.holders.get(&address)?.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    fn is_local(&self, address: IpAddr) -> bool {
+        address::is_link_scoped(address) || self.networks.keys().any(|net| address::contains(*net, address))
+    }
+}
+
+fn all_addresses(claims: &Claims) -> BTreeSet<IpAddr> {
+    claims.addresses.iter().copied().chain(claims.container_addresses()).collect()
+}
+
+/// What the resolution of one host's flows asked about other hosts: when an answer changes, it must be done again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    addresses: HashSet<IpAddr>,
+    sockets: HashSet<(IpAddr, Protocol, u16)>,
+}
+
+impl Asked {
+    /// Whether an answer was used that may be another one after a host's claims went from `old` to `new`.
+    pub(crate) fn touches(&self, differences: &Differences, old: &Claims, new: &Claims) -> bool {
+        let is_of_host = |address: &IpAddr| old.has(*address) || new.has(*address);
+        let leads_elsewhere = |(address, protocol, port): &(IpAddr, Protocol, u16)| {
+            let mut doors = [old, new].into_iter().filter_map(|of| of.door(*address, *protocol, *port));
+            differences.published.contains(&(*protocol, *port)) || doors.any(|door| differences.doors.contains(&door))
+        };
+        differences.addresses.iter().any(|address| self.addresses.contains(address))
+            || (differences.host && self.addresses.iter().any(is_of_host))
+            || self.sockets.iter().any(|socket| is_of_host(&socket.0) && leads_elsewhere(socket))
+    }
+}
+
+/// The edges that one host's flows tell of, and what was asked of others for them.
+pub(crate) fn resolve(
+    graph: &HostGraph,
+    own: &Claims,
+    index: &Index,
+    claims_of: impl Fn(&PeerId) -> Option<Arc<Claims>>,
+) -> (Vec<Edge>, Asked) {
+    let mut resolver = Resolver { graph, own, index, claims_of, asked: Asked::default() };
+    let mut edges = Vec::with_capacity(graph.flows.len());
+    for flow in graph.flows.values() {
+        match flow.key.direction {
+            Direction::Outgoing => resolver.outgoing(flow, &mut edges),
+            Direction::Incoming => edges.extend(resolver.incoming(flow)),
+        }
+    }
+    (edges, resolver.asked)
+}
+
+struct Resolver<'a, F> {
+    graph: &'a HostGraph,
+    own: &'a Claims,
+    index: &'a Index,
+    claims_of: F,
+    asked: Asked,
+}
+
+fn edge(flow: &Flow, client: Party, server: Party) -> Edge {
+    let key = flow.key;
+    Edge {
+        client,
+        server,
+        protocol: key.protocol,
+        port: key.port,
+        remote: key.remote,
+        seen_from: key.direction,
+        serial: flow.serial,
+    }
+}
+
+impl<F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'_, F> {
+    fn outgoing(&mut self, flow: &Flow, edges: &mut Vec<Edge>) {
+        let Some(client) = self.own.owner(self.graph, flow) else { return };
+        if client.is_docker_proxy() {
+            return; // The client's own connection, to the published port, is the edge.
+        }
+        edges.extend(self.servers(flow, &client).into_iter().map(|server| edge(flow, client.clone(), server)));
+    }
+
+    fn servers(&mut self, flow: &Flow, client: &Party) -> Vec<Party> {
+        let (to, protocol, port) = (flow.key.remote, flow.key.protocol, flow.key.port);
+        let own = self.own;
+        if to.is_loopback() && !own.is_host_netns(flow.netns) {
+            return own.serving((flow.netns, protocol, port), to, &|remote| remote.is_loopback());
+        }
+        if to.is_loopback() || own.has(to) {
+            return own.behind(protocol, to, port, &|remote| self.is_from(flow, client, remote));
+        }
+        self.asked.addresses.insert(to);
+        self.asked.sockets.insert((to, protocol, port));
+        if let Some(peer) = self.index.holder(to) {
+            let Some(claims) = (self.claims_of)(peer).filter(|claims| own.agrees_on(to, claims)) else {
+                return Vec::new();
+            };
+            let behind = claims.behind(protocol, to, port, &|remote| self.own.has(remote));
+            return if behind.is_empty() { vec![Party::Host(peer.clone())] } else { behind };
+        }
+        if self.index.is_local(to) { Vec::new() } else { vec![Party::Internet] }
+    }
+
+    /// Whether a server on this host would see `remote` as the address of this flow's client.
+    fn is_from(&self, flow: &Flow, client: &Party, remote: IpAddr) -> bool {
+        if self.own.is_host_netns(flow.netns) {
+            return remote.is_loopback() || self.own.addresses.contains(&remote);
+        }
+        self.own.container(remote).is_some_and(|holder| same_container(client, holder))
+    }
+
+    fn incoming(&mut self, flow: &Flow) -> Option<Edge> {
+        let server = self.own.owner(self.graph, flow)?;
+        let from = flow.key.remote;
+        if from.is_loopback() {
+            return None; // The client is in the same namespace, and has a flow of its own.
+        }
+        let client = self.visitor(from)?;
+        if !server.is_docker_proxy() {
+            return Some(edge(flow, client, server));
+        }
+        let behind = self.own.addresses.iter().find_map(|address| {
+            self.own.behind(flow.key.protocol, *address, flow.key.port, &|_| false).into_iter().next()
+        })?;
+        Some(edge(flow, client, behind))
+    }
+
+    /// Who comes from an address.
+    fn visitor(&mut self, from: IpAddr) -> Option<Party> {
+        if let Some(container) = self.own.container(from) {
+            return Some(container.clone());
+        }
+        if self.own.addresses.contains(&from) {
+            return Some(Party::Host(self.graph.peer.clone()));
+        }
+        self.asked.addresses.insert(from);
+        if let Some(peer) = self.index.holder(from) {
+            let claims = (self.claims_of)(peer).filter(|claims| self.own.agrees_on(from, claims))?;
+            return Some(claims.container(from).cloned().unwrap_or_else(|| Party::Host(peer.clone())));
+        }
+        (!self.index.is_local(from)).then_some(Party::Internet)
+    }
+}
+
+fn same_container(a: &Party, b: &Party) -> bool {
+    fn container(party: &Party) -> Option<&ContainerId> {
+        match party {
+            Party::Process { container: Some(container), .. } | Party::Container { container, .. } => {
+                Some(&container.id)
+            }
+            Party::Process { container: None, .. } | Party::Host(_) | Party::Internet => None,
+        }
+    }
+    container(a).is_some_and(|id| container(b) == Some(id))
+}

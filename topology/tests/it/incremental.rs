@@ -1,0 +1,122 @@
+//! A view that follows the cluster is the view drawn from scratch, whatever happened in between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use topology::cluster::Writer;
+use topology::fact::Fact;
+use topology::graph::Change;
+use topology::synthetic::SyntheticHost;
+use topology::view::options::{Options, Stopped, System, Unconnected};
+use topology::{Cluster, Kind, Node, NodeId, View};
+
+const HOSTS: u32 = 3;
+
+/// Something that happens to the cluster.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A host says some of its facts.
+    Say { host: u32, from: usize, count: usize },
+    /// A host takes some of its facts back.
+    Unsay { host: u32, from: usize, count: usize },
+    /// A busy host goes on.
+    Churn { host: u32, step: u32 },
+    /// A host is forgotten.
+    Forget { host: u32 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let some = (0..HOSTS, 0_usize..511, 1_usize..400);
+    prop_oneof![
+        4 => some.clone().prop_map(|(host, from, count)| Event::Say { host, from, count }),
+        3 => some.prop_map(|(host, from, count)| Event::Unsay { host, from, count }),
+        3 => (0..HOSTS, 0_u32..9).prop_map(|(host, step)| Event::Churn { host, step }),
+        1 => (0..HOSTS).prop_map(|host| Event::Forget { host }),
+    ]
+}
+
+fn happen(writer: &mut Writer, event: &Event) {
+    let host = |number: &u32| SyntheticHost::new(*number, HOSTS);
+    let some = |number: &u32, from: &usize, count: &usize| -> Vec<Fact> {
+        host(number).facts().into_iter().cycle().skip(*from).take(*count).collect()
+    };
+    match event {
+        Event::Say { host: number, from, count } => {
+            writer.apply(&host(number).peer(), some(number, from, count).into_iter().map(Change::put));
+        }
+        Event::Unsay { host: number, from, count } => {
+            let facts = some(number, from, count);
+            writer.apply(&host(number).peer(), facts.iter().map(|fact| Change::Remove(fact.key())));
+        }
+        Event::Churn { host: number, step } => writer.apply(&host(number).peer(), host(number).churn(*step)),
+        Event::Forget { host: number } => writer.forget(&host(number).peer()),
+    }
+}
+
+fn views() -> Vec<View> {
+    let strict = Options {
+        system: System::Application,
+        stopped: Stopped::Running,
+        hide_uncontained: true,
+        unconnected: Unconnected::Hide,
+    };
+    let kinds = Kind::ALL.into_iter();
+    kinds.flat_map(|kind| [Options::default(), strict].map(|options| View::new(kind, options))).collect()
+}
+
+fn nodes(view: &View) -> BTreeMap<NodeId, Arc<Node>> {
+    view.nodes().map(|node| (node.id.clone(), node.clone())).collect()
+}
+
+/// A cluster with the same facts, resolved from scratch.
+fn afresh(cluster: &Cluster) -> Cluster {
+    let mut writer = Writer::default();
+    for (peer, entry) in cluster.hosts() {
+        let graph = &entry.graph;
+        let facts = [Fact::Host((*graph.host).clone())].into_iter();
+        let facts = facts
+            .chain(graph.containers.values().map(|it| Fact::Container((**it).clone())))
+            .chain(graph.processes.values().map(|it| Fact::Process((**it).clone())))
+            .chain(graph.listeners.values().map(|it| Fact::Listener((**it).clone())))
+            .chain(graph.flows.values().map(|it| Fact::Flow((**it).clone())));
+        writer.apply(peer, facts.map(Change::put));
+    }
+    writer.cluster()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn following_is_drawing_from_scratch(events in prop::collection::vec(event(), 1..14)) {
+        let mut writer = Writer::default();
+        let mut views = views();
+        let mut shown: Vec<BTreeMap<NodeId, Arc<Node>>> = vec![BTreeMap::new(); views.len()];
+        for event in &events {
+            happen(&mut writer, event);
+            let cluster = writer.cluster();
+            for (view, shown) in views.iter_mut().zip(&mut shown) {
+                let diff = view.update(&cluster);
+                for node in diff.added {
+                    prop_assert!(shown.insert(node.id.clone(), node).is_none(), "added twice");
+                }
+                for node in diff.updated {
+                    let old = shown.insert(node.id.clone(), node.clone());
+                    prop_assert!(old.is_some_and(|old| old != node), "updated to what it was");
+                }
+                for id in diff.removed {
+                    prop_assert!(shown.remove(&id).is_some(), "removed twice");
+                }
+                prop_assert_eq!(&nodes(view), &*shown, "diffs add up to the view");
+            }
+        }
+        let afresh = afresh(&writer.cluster());
+        let scratch = self::views();
+        for (view, mut scratch) in views.iter().zip(scratch) {
+            scratch.update(&afresh);
+            prop_assert_eq!(nodes(view), nodes(&scratch), "{:?}", view.kind());
+            prop_assert_eq!(view.stats(), scratch.stats(), "{:?}", view.kind());
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Views, details and resolution on small clusters written as text, and the law that a view which follows the cluster is
+//! the view drawn from scratch.
+
+mod details;
+mod fixture;
+mod incremental;
+mod resolution;
+mod views;
