@@ -1,0 +1,273 @@
+//! The entries of one run of one peer, and the order in which they were written.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use crdts::{CvRDT, LWWReg};
+
+use crate::limits::{Footprint, Limits};
+use crate::{Change, Interval, Key, OriginId, Span, StateHash, Version};
+
+/// What a change takes in a message besides its key and value: version, lengths.
+const CHANGE_OVERHEAD_BYTES: usize = 16;
+
+/// Stale writes that the log of even the smallest origin may have.
+const LOG_SLACK: usize = 64;
+
+/// A last-writer-wins register per key, marked by version; the epoch is the same for all of them.
+/// `None` is a tombstone.
+///
+/// Invariant: it is the state its peer had at `version`, not merely what arrived of it, so the same
+/// version means the same live entries everywhere.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    id: OriginId,
+    /// Never iterated over, so its random order reaches nobody.
+    entries: HashMap<Key, LWWReg<Option<Bytes>, Version>>,
+    /// The writes by rising version. One whose key was written again or collected since is stale,
+    /// and skipped; there are never many more stale ones than entries.
+    log: Vec<(Version, Key)>,
+    tombstones: BTreeSet<Version>,
+    footprint: Footprint,
+    version: Version,
+    gc_version: Version,
+}
+
+impl Origin {
+    fn empty(id: OriginId) -> Origin {
+        Origin {
+            id,
+            entries: HashMap::new(),
+            log: Vec::new(),
+            tombstones: BTreeSet::new(),
+            footprint: Footprint::default(),
+            version: Version::ZERO,
+            gc_version: Version::ZERO,
+        }
+    }
+
+    /// The state a whole snapshot describes.
+    pub(crate) fn from_snapshot(snapshot: &Interval) -> Origin {
+        let mut origin = Origin::empty(snapshot.origin());
+        let until = snapshot.span().until;
+        origin.entries.reserve(snapshot.changes().len());
+        origin.write(snapshot.changes(), until);
+        origin.collect(until);
+        origin.gc_version = until; // the sender's tombstones are not in a snapshot
+        origin
+    }
+
+    /// Whose entries these are.
+    #[must_use]
+    pub fn id(&self) -> OriginId {
+        self.id
+    }
+
+    /// The version of the state.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The version up to which tombstones may be missing. Who is at or above it can be told what
+    /// changed since; who is below needs a snapshot.
+    #[must_use]
+    pub fn gc_version(&self) -> Version {
+        self.gc_version
+    }
+
+    /// The number and estimated memory of the live entries.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        self.footprint
+    }
+
+    /// How many tombstones are kept.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.tombstones.len()
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
+        self.entries.get(key)?.val.as_ref()
+    }
+
+    /// The live entries, oldest write first.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, Version, &Bytes)> {
+        self.since(Version::ZERO).filter_map(|(version, key, value)| Some((key, version, value.as_ref()?)))
+    }
+
+    /// The fingerprint of this state.
+    #[must_use]
+    pub fn state_hash(&self) -> StateHash {
+        StateHash::of(self.id, self.version, self.iter())
+    }
+
+    /// What was written after `since`, tombstones included, oldest first.
+    fn since(&self, since: Version) -> impl Iterator<Item = (Version, &Key, &Option<Bytes>)> {
+        self.log[self.log_position(since)..].iter().filter_map(|(version, key)| {
+            let register = self.entries.get(key)?;
+            (register.marker == *version).then_some((*version, key, &register.val))
+        })
+    }
+
+    /// Where the writes after `version` begin in the log.
+    fn log_position(&self, version: Version) -> usize {
+        self.log.partition_point(|(written, _)| *written <= version)
+    }
+
+    /// The changes after `since`, oldest first, as many as fit in `budget_bytes`, but one at least.
+    /// From version 0 it is a snapshot, so tombstones are left out.
+    ///
+    /// The caller has checked that `since < version` and that no tombstone that matters is gone.
+    pub(crate) fn interval(&self, since: Version, budget_bytes: usize) -> Interval {
+        let mut span = Span::whole(since, self.version);
+        let mut changes: Vec<Change> = Vec::new();
+        let mut bytes = 0usize;
+        for (version, key, value) in self.since(since) {
+            if since == Version::ZERO && value.is_none() {
+                continue;
+            }
+            let value_bytes = value.as_ref().map_or(0, Bytes::len);
+            bytes = bytes.saturating_add(key.as_bytes().len() + value_bytes + CHANGE_OVERHEAD_BYTES);
+            if let Some(last) = changes.last().filter(|_| bytes > budget_bytes) {
+                span.until = last.version;
+                break;
+            }
+            changes.push(Change { version, key: key.clone(), value: value.clone() });
+        }
+        Interval::new_unchecked(self.id, span, changes)
+    }
+
+    /// The first change that gives another value to a version we hold.
+    pub(crate) fn contradiction<'a>(&self, changes: &'a [Change]) -> Option<&'a Change> {
+        changes.iter().find(|change| {
+            self.entries.get(&change.key).is_some_and(|held| {
+                let said = LWWReg { val: change.value.clone(), marker: change.version };
+                held.validate_merge(&said).is_err()
+            })
+        })
+    }
+
+    /// Writes changes that are all newer than this state, which then is the one at `until`.
+    pub(crate) fn write(&mut self, changes: &[Change], until: Version) {
+        for change in changes {
+            self.write_one(change);
+        }
+        self.version = until;
+        self.trim_log();
+    }
+
+    fn write_one(&mut self, change: &Change) {
+        let Change { version, key, value } = change;
+        // The log shares the allocation of the key that is held, not that of the message's.
+        let key = match self.entries.entry(key.clone()) {
+            Entry::Occupied(mut entry) => {
+                let held = entry.get_mut();
+                match &held.val {
+                    Some(old) => {
+                        let old = Footprint::of(key.as_bytes().len(), old.len());
+                        self.footprint.remove(old);
+                    }
+                    None => {
+                        self.tombstones.remove(&held.marker);
+                    }
+                }
+                held.update(value.clone(), *version);
+                entry.key().clone()
+            }
+            Entry::Vacant(entry) => {
+                let key = entry.key().clone();
+                entry.insert(LWWReg { val: value.clone(), marker: *version });
+                key
+            }
+        };
+        self.log.push((*version, key));
+        match value {
+            Some(_) => self.footprint.add(Footprint::of_change(change)),
+            None => {
+                self.tombstones.insert(*version);
+            }
+        }
+    }
+
+    /// Drops the stale writes from the log once they outnumber the others, so that each write pays
+    /// for the dropping of one.
+    fn trim_log(&mut self) {
+        if self.log.len() > 2 * self.entries.len() + LOG_SLACK {
+            let entries = &self.entries;
+            self.log.retain(|(version, key)| entries.get(key).is_some_and(|register| register.marker == *version));
+        }
+    }
+
+    /// At most what the live entries take once `changes` are written, without looking them up.
+    pub(crate) fn footprint_at_most(&self, changes: &[Change]) -> Footprint {
+        let mut after = self.footprint;
+        for change in changes {
+            after.add(Footprint::of_change(change));
+        }
+        after
+    }
+
+    /// Exactly what the live entries take once `changes` are written.
+    pub(crate) fn footprint_after(&self, changes: &[Change]) -> Footprint {
+        let mut after = self.footprint;
+        let mut written = HashMap::new();
+        for change in changes {
+            let new = Footprint::of_change(change);
+            let old = written.insert(&change.key, new).unwrap_or_else(|| self.footprint_of(&change.key));
+            after.remove(old);
+            after.add(new);
+        }
+        after
+    }
+
+    fn footprint_of(&self, key: &Key) -> Footprint {
+        self.get(key.as_bytes())
+            .map_or_else(Footprint::default, |value| Footprint::of(key.as_bytes().len(), value.len()))
+    }
+
+    /// Drops the tombstones up to and including `up_to`.
+    pub(crate) fn collect(&mut self, up_to: Version) {
+        while let Some(version) = self.tombstones.first().copied().filter(|&first| first <= up_to) {
+            self.tombstones.remove(&version);
+            let index = self.log_position(version) - 1;
+            self.entries.remove(&self.log[index].1);
+            self.gc_version = version;
+        }
+        self.trim_log();
+    }
+
+    /// Drops the oldest tombstones beyond the bound.
+    pub(crate) fn collect_beyond(&mut self, limits: &Limits) {
+        let excess = self.tombstones.len().saturating_sub(limits.tombstones_per_origin_max);
+        if let Some(&up_to) = excess.checked_sub(1).and_then(|last| self.tombstones.iter().nth(last)) {
+            self.collect(up_to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Epoch, PeerId};
+
+    #[test]
+    fn the_log_stays_as_short_as_the_entries_are_few() {
+        let peer = PeerId::from_bytes([1; 32]);
+        let mut origin = Origin::empty(OriginId { peer, epoch: Epoch(1) });
+        for version in (1..=10_000).map(Version) {
+            let key = Key::new(&[u8::try_from(version.0 % 10).unwrap()]).unwrap();
+            let value = (version.0 % 3 > 0).then(|| Bytes::from("value"));
+            let change = Change { version, key, value };
+            origin.write(&[change], version);
+            assert!(origin.log.len() <= 20 + LOG_SLACK, "at {version}");
+            assert!(origin.tombstones() <= 10, "at {version}");
+        }
+        let held: Vec<_> = origin.since(Version(9_000)).map(|(version, ..)| version.0).collect();
+        assert_eq!(held, (9_991..=10_000).collect::<Vec<_>>());
+    }
+}
