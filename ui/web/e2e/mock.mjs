@@ -1,0 +1,356 @@
+/**
+ * A peer that makes its cluster up: serves `dist` under the real content policy, and the API with a synthetic map.
+ * For page tests, and for development: `node e2e/mock.mjs --nodes 40 --port 4040`, then `npm run dev`.
+ */
+import { createReadStream, existsSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { WebSocketServer } from "ws";
+import { cluster, container, hostNode, metrics } from "./synthetic.mjs";
+
+const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
+const POLICY = "default-src 'self'; connect-src 'self' ws: wss:";
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+
+export class Mock {
+  constructor({ nodes = 4, prefix = "/", probes } = {}) {
+    this.prefix = prefix;
+    this.nodes = new Map(cluster(nodes).map((node) => [node.id, node]));
+    this.stopped = container("old-job", { image: "batch" });
+    this.probes = probes ?? [probe("tokyo", "ok", "")];
+    this.tick = 0;
+    this.clients = new Set();
+  }
+
+  /** Starts on a port (0: any free one) and returns the page's address. */
+  async listen(port = 0) {
+    this.server = createServer((request, response) => this.answer(request, response));
+    this.sockets = new WebSocketServer({ noServer: true });
+    this.server.on("upgrade", (request, socket, head) => {
+      this.sockets.handleUpgrade(request, socket, head, (ws) =>
+        this.join(ws, new URL(request.url, "http://mock")),
+      );
+    });
+    await new Promise((resolve, reject) =>
+      this.server.once("error", reject).listen(port, "127.0.0.1", resolve),
+    );
+    this.timer = setInterval(() => this.beat(), 2000);
+    this.port = this.server.address().port;
+    return `http://127.0.0.1:${this.port}${this.prefix}`;
+  }
+
+  /** Ends as a killed peer does: every connection breaks. */
+  async stop() {
+    clearInterval(this.timer);
+    for (const { ws } of this.clients) ws.terminate();
+    this.clients.clear();
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+
+  add(...nodes) {
+    for (const node of nodes) this.nodes.set(node.id, node);
+    this.send({ add: nodes, update: null, remove: null });
+  }
+
+  update(...nodes) {
+    for (const node of nodes) this.nodes.set(node.id, node);
+    this.send({ add: null, update: nodes, remove: null });
+  }
+
+  remove(...ids) {
+    for (const id of ids) this.nodes.delete(id);
+    this.send({ add: null, update: null, remove: ids });
+  }
+
+  byName(label) {
+    return [...this.nodes.values()].find((node) => node.label === label);
+  }
+
+  send(diff) {
+    for (const client of this.clients)
+      if (client.topology === "containers") client.ws.send(JSON.stringify(diff));
+  }
+
+  /** New metrics for a tenth of the nodes, as a quiet cluster has. */
+  beat() {
+    this.tick += 1;
+    const changed = [];
+    let i = 0;
+    for (const node of this.nodes.values()) {
+      if (i++ % 10 !== this.tick % 10 && this.nodes.size > 50) continue;
+      if (node.pseudo) continue;
+      node.metrics = metrics(node.label, this.tick);
+      changed.push(node);
+    }
+    if (changed.length > 0) this.send({ add: null, update: changed, remove: null });
+  }
+
+  join(ws, url) {
+    const topology = url.pathname.split("/").at(-2);
+    const client = { ws, topology };
+    this.clients.add(client);
+    ws.on("close", () => this.clients.delete(client));
+    ws.send(
+      JSON.stringify({ add: this.view(topology, url.searchParams), update: null, remove: null, reset: true }),
+    );
+  }
+
+  view(topology, params) {
+    if (topology === "hosts") return [hostNode("tokyo")];
+    if (topology === "containers-by-image") return this.images();
+    if (topology !== "containers") return [];
+    const stopped = params.get("stopped");
+    if (stopped === "stopped") return [this.stopped];
+    return stopped === "both" ? [...this.nodes.values(), this.stopped] : [...this.nodes.values()];
+  }
+
+  images() {
+    const images = new Map();
+    for (const node of this.nodes.values()) {
+      const id = `${node.rank};<container_image>`;
+      images.set(id, {
+        id,
+        label: node.rank,
+        labelMinor: "1 container",
+        rank: node.rank,
+        shape: "hexagon",
+        stack: true,
+        adjacency: [],
+      });
+    }
+    return [...images.values()];
+  }
+
+  answer(request, response) {
+    const url = new URL(request.url, "http://mock");
+    if (!url.pathname.startsWith(this.prefix)) return notFound(response);
+    const path = url.pathname.slice(this.prefix.length);
+    if (path === "api")
+      return json(response, {
+        id: "12D3Koo",
+        version: "0.1.0",
+        hostname: "tokyo",
+        plugins: [],
+        capabilities: {},
+      });
+    if (path === "api/topology") return json(response, this.topologies());
+    if (path === "api/probes") return json(response, this.probes);
+    const detail = /^api\/topology\/([^/]+)\/([^/]+)$/.exec(path);
+    if (detail) return this.detail(response, detail[1], decodeURIComponent(detail[2]));
+    return file(response, path === "" ? "index.html" : path);
+  }
+
+  topologies() {
+    const stats = (nodes) => ({
+      node_count: nodes,
+      nonpseudo_node_count: nodes,
+      edge_count: 0,
+      filtered_nodes: 0,
+    });
+    return [
+      {
+        name: "Processes",
+        rank: 1,
+        hide_if_empty: true,
+        url: "/api/topology/processes",
+        options: null,
+        stats: stats(0),
+      },
+      {
+        name: "Containers",
+        rank: 2,
+        hide_if_empty: false,
+        url: "/api/topology/containers",
+        options: [
+          option("system", "application", [
+            ["all", "All"],
+            ["system", "System containers"],
+            ["application", "Application containers"],
+          ]),
+          option("stopped", "running", [
+            ["stopped", "Stopped containers"],
+            ["running", "Running containers"],
+            ["both", "Both"],
+          ]),
+        ],
+        sub_topologies: [
+          {
+            name: "by DNS name",
+            rank: 0,
+            url: "/api/topology/containers-by-hostname",
+            options: null,
+            stats: stats(0),
+          },
+          {
+            name: "by image",
+            rank: 0,
+            url: "/api/topology/containers-by-image",
+            options: null,
+            stats: stats(this.images().length),
+          },
+        ],
+        stats: stats(this.nodes.size),
+      },
+      {
+        name: "Hosts",
+        rank: 4,
+        hide_if_empty: false,
+        url: "/api/topology/hosts",
+        options: null,
+        stats: stats(1),
+      },
+    ];
+  }
+
+  detail(response, topology, id) {
+    if (topology === "hosts")
+      return json(response, { node: { ...hostNode(id.split(";")[0]), children: [this.children()] } });
+    if (topology === "containers-by-image") {
+      const image = this.images().find((node) => node.id === id);
+      return image ? json(response, { node: { ...image, children: [this.children()] } }) : notFound(response);
+    }
+    const node = this.nodes.get(id) ?? (id === this.stopped.id ? this.stopped : undefined);
+    if (!node) return notFound(response);
+    const clients = [...this.nodes.values()].filter((other) => other.adjacency?.includes(id));
+    const servers = (node.adjacency ?? []).map((to) => this.nodes.get(to)).filter((to) => to !== undefined);
+    json(response, {
+      node: {
+        ...node,
+        metrics: node.pseudo ? [] : metrics(node.label, this.tick, true),
+        tables: [
+          table("docker_label_", "Docker labels", 7),
+          table("docker_env_", "Environment variables", 3),
+        ],
+        controls: [],
+        children: [processes(node.label)],
+        connections: [
+          connections("incoming-connections", "Inbound", clients),
+          connections("outgoing-connections", "Outbound", servers),
+        ],
+      },
+    });
+  }
+
+  children() {
+    const column = (id, label) => ({
+      id,
+      label,
+      dataType: "number",
+      defaultSort: id === "docker_cpu_total_usage",
+    });
+    return {
+      topologyId: "containers",
+      label: "Containers",
+      columns: [column("docker_cpu_total_usage", "CPU"), column("docker_memory_usage", "Memory")],
+      nodes: [...this.nodes.values()],
+    };
+  }
+}
+
+export function probe(hostname, docker, reason) {
+  const source = (name, state, why) => ({ name, state, mode: "events", reason: why, cpuPercent: 0.1 });
+  return {
+    id: hostname,
+    hostname,
+    version: "0.1.0",
+    lastSeen: new Date().toISOString(),
+    sources: [source("docker", docker, reason), source("process", "ok", ""), source("connections", "ok", "")],
+  };
+}
+
+function option(id, defaultValue, choices) {
+  return {
+    id,
+    defaultValue,
+    selectType: "one",
+    noneLabel: "",
+    options: choices.map(([value, label]) => ({ value, label })),
+  };
+}
+
+function table(id, label, rows) {
+  return {
+    id,
+    label,
+    type: "property-list",
+    columns: null,
+    rows: Array.from({ length: rows }, (_, i) => ({
+      id: `${id}${i}`,
+      entries: { label: `com.example.key-${i}`, value: `value ${i}` },
+    })),
+    truncationCount: 0,
+  };
+}
+
+function connections(id, label, nodes) {
+  return {
+    id,
+    topologyId: "containers",
+    label,
+    columns: [
+      { id: "port", label: "Port", dataType: "number" },
+      { id: "count", label: "Count", dataType: "number", defaultSort: true },
+    ],
+    connections: nodes.map((node, i) => ({
+      id: `${id}-${node.id}`,
+      nodeId: node.id,
+      label: node.label,
+      labelMinor: node.labelMinor,
+      metadata: [
+        { id: "port", value: String(6379 + i) },
+        { id: "count", value: String(3 + i) },
+      ],
+    })),
+  };
+}
+
+function processes(name) {
+  const metric = (id, label, format, value) => ({ id, label, format, value, priority: 1, samples: null });
+  return {
+    topologyId: "processes",
+    label: "Processes",
+    columns: [
+      { id: "pid", label: "PID", dataType: "number" },
+      { id: "process_cpu_usage_percent", label: "CPU", dataType: "number", defaultSort: true },
+      { id: "process_memory_usage_bytes", label: "Memory", dataType: "number" },
+    ],
+    nodes: [1, 7, 8, 9, 10, 11, 12].map((pid) => ({
+      id: `tokyo;${pid}`,
+      label: pid === 1 ? name : `worker-${pid}`,
+      shape: "square",
+      metadata: [{ id: "pid", label: "PID", value: String(pid), dataType: "number" }],
+      metrics: [
+        metric("process_cpu_usage_percent", "CPU", "percent", (pid * 7.3) % 19),
+        metric("process_memory_usage_bytes", "Memory", "filesize", pid * 3_100_000),
+      ],
+    })),
+  };
+}
+
+function json(response, body) {
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
+}
+
+function notFound(response) {
+  response.writeHead(404).end("not found");
+}
+
+function file(response, path) {
+  const full = join(DIST, normalize(path));
+  if (!full.startsWith(DIST) || !existsSync(full)) return notFound(response);
+  response.writeHead(200, {
+    "content-type": TYPES[extname(full)] ?? "application/octet-stream",
+    "content-security-policy": POLICY,
+  });
+  createReadStream(full).pipe(response);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const value = (flag, fallback) =>
+    Number(process.argv[process.argv.indexOf(flag) + 1] || fallback) || fallback;
+  const has = (flag) => process.argv.includes(flag);
+  const mock = new Mock({ nodes: has("--nodes") ? value("--nodes", 40) : 40 });
+  console.log(`mock peer at ${await mock.listen(has("--port") ? value("--port", 4040) : 4040)}`);
+}

@@ -1,0 +1,314 @@
+/** The built page in a real browser, against a mock peer. One line for each thing it shows. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, beforeEach, afterEach, test } from "node:test";
+import { openBrowser } from "./browser.mjs";
+import { Mock, probe } from "./mock.mjs";
+import { container } from "./synthetic.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** The longest anything may take; a busy machine needs some of it. */
+const WAIT_MS = 15_000;
+
+let browser;
+let mock;
+let url;
+let page;
+let complaints;
+
+before(async () => {
+  browser = await openBrowser();
+});
+
+after(async () => {
+  await browser.close();
+});
+
+beforeEach(async () => {
+  mock = new Mock();
+  url = await mock.listen();
+  page = await browser.context.newPage();
+  page.setDefaultTimeout(WAIT_MS);
+  complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+});
+
+afterEach(async () => {
+  await page.close();
+  await mock.stop();
+  assert.deepEqual(
+    complaints.filter((text) => !/ERR_CONNECTION_REFUSED|net::ERR/.test(text)),
+    [],
+    "errors in the page, refused content included",
+  );
+});
+
+const node = (label) => page.locator(`[aria-label="Nodes"] [data-label="${label}"]`);
+const metric = (label) =>
+  page.getByRole("group", { name: "Fill nodes by" }).getByRole("button", { name: label });
+const panel = (label) => page.getByRole("complementary", { name: `Details of ${label}` });
+
+/** Waits until the list of nodes holds exactly these. */
+async function waitForNodes(labels) {
+  await page.waitForFunction((want) => {
+    const found = [...document.querySelectorAll('[aria-label="Nodes"] li')];
+    return (
+      found.length === want.length && want.every((label) => found.some((li) => li.dataset.label === label))
+    );
+  }, labels);
+}
+
+/** Where each node is on the map, once all have a place. */
+async function places() {
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll('[aria-label="Nodes"] li')].every((li) => li.dataset.x !== undefined),
+  );
+  return page.$$eval('[aria-label="Nodes"] li', (items) =>
+    Object.fromEntries(items.map((li) => [li.dataset.label, [li.dataset.x, li.dataset.y]])),
+  );
+}
+
+/** Opens the page and waits for the first map. */
+async function open(hash = "") {
+  await page.goto(url + hash);
+  await waitForNodes(["client", "web", "api", "redis"]);
+  await places();
+}
+
+async function select(label) {
+  await node(label).getByRole("button").focus();
+  await page.keyboard.press("Enter");
+  await panel(label).waitFor();
+}
+
+test("shows the nodes and who connects to whom", async () => {
+  await open();
+  assert.equal(
+    await node("web").getByRole("button").textContent(),
+    "web, tokyo, container, 1 client, 1 server",
+  );
+  assert.match(await node("web").textContent(), /connects to\s+api/);
+  const at = await places();
+  const [top, bottom] = [Number(at.client[1]), Number(at.redis[1])];
+  assert.ok(bottom > top, "clients are above servers");
+});
+
+test("nodes come and go by diff, and the others do not move", async () => {
+  await open();
+  const before = await places();
+  const { id } = mock.byName("redis");
+  mock.add(container("worker", { adjacency: [id] }), container("cron"));
+  await waitForNodes(["client", "web", "api", "redis", "worker", "cron"]);
+  const grown = await places();
+  mock.remove(mock.byName("worker").id);
+  await waitForNodes(["client", "web", "api", "redis", "cron"]);
+  const shrunk = await places();
+  for (const label of Object.keys(before)) {
+    assert.deepEqual(grown[label], before[label], label);
+    assert.deepEqual(shrunk[label], before[label], label);
+  }
+});
+
+test("what is on the screen stays there while nodes come", async () => {
+  await open();
+  const clip = { x: 560, y: 130, width: 160, height: 120 };
+  const before = await page.screenshot({ clip });
+  mock.add(container("cron"));
+  await waitForNodes(["client", "web", "api", "redis", "cron"]);
+  await places();
+  assert.ok(before.equals(await page.screenshot({ clip })), "the pixels around the first node are the same");
+});
+
+test("a tidy-up is offered when it helps, moves the nodes, and the offer goes", async () => {
+  const [client, web] = mock.nodes.values();
+  const chain = [...mock.nodes.values()];
+  mock.nodes = new Map(chain.map((entry) => [entry.id, { ...entry, adjacency: [] }]));
+  await open();
+  mock.update(...chain);
+  const offer = page.getByRole("button", { name: /^Nodes kept their places/ });
+  await offer.click();
+  await offer.waitFor({ state: "detached" });
+  const at = await places();
+  assert.ok(Number(at[web.label][1]) > Number(at[client.label][1]), "a server is below its client");
+});
+
+test("a click on the map opens a node, a click beside it closes it", async () => {
+  await open();
+  const box = await page.locator("canvas").boundingBox();
+  const x = box.x + box.width / 2;
+  let y = box.y + 40;
+  const cursor = () => page.locator("canvas").evaluate((canvas) => canvas.style.cursor);
+  for (; y < box.y + box.height; y += 8) {
+    await page.mouse.move(x, y);
+    if ((await cursor()) === "pointer") break;
+  }
+  await page.mouse.click(x, y + 8);
+  await panel("client").waitFor();
+  await page.mouse.click(box.x + 30, box.y + 300);
+  await panel("client").waitFor({ state: "detached" });
+});
+
+test("details show figures, and names lead on; back and esc lead back", async () => {
+  await open();
+  await select("web");
+  await panel("web").getByText("nginx:latest").waitFor();
+  await panel("web")
+    .getByRole("img", { name: /^CPU, last two minutes/ })
+    .waitFor();
+  assert.equal(
+    await panel("web").getByRole("table", { name: "Processes" }).getByRole("rowheader").count(),
+    5,
+  );
+  await panel("web").getByRole("table", { name: "Outbound" }).getByRole("button", { name: "api" }).click();
+  await panel("api").waitFor();
+  await panel("api").getByRole("button", { name: "tokyo", exact: true }).first().click();
+  await panel("tokyo").waitFor();
+  await panel("tokyo").getByRole("button", { name: "Show in Hosts" }).click();
+  await waitForNodes(["tokyo"]);
+  await page.goBack();
+  await waitForNodes(["client", "web", "api", "redis"]);
+  await panel("tokyo").getByRole("button", { name: "Back" }).click();
+  await panel("api").waitFor();
+  await page.keyboard.press("Escape");
+  await panel("web").waitFor();
+  await page.keyboard.press("Escape");
+  await panel("web").waitFor({ state: "detached" });
+});
+
+test("a link shows what it was copied from", async () => {
+  await open();
+  await select("api");
+  await metric("Memory").click();
+  const { hash } = new URL(page.url());
+  await page.goto("about:blank");
+  await open(hash);
+  await panel("api").waitFor();
+  assert.equal(await metric("Memory").getAttribute("aria-pressed"), "true");
+});
+
+test("search finds by text, field and metric, and esc clears it", async () => {
+  await open();
+  await page.keyboard.press("/");
+  const cases = [
+    ["redis", "1 of 4"],
+    ["imagename: nginx", "1 of 4"],
+    ["cpu > 1000%", "0 of 4"],
+    ["-redis", "3 of 4"],
+  ];
+  for (const [query, found] of cases) {
+    await page.getByRole("textbox", { name: "Search nodes" }).fill(query);
+    await page.getByRole("search").getByText(found).waitFor();
+  }
+  assert.match(page.url(), /q=-redis/);
+  await page.keyboard.press("Escape");
+  assert.equal(await page.getByRole("textbox", { name: "Search nodes" }).inputValue(), "");
+});
+
+test("options change the map, and the back button undoes it", async () => {
+  await open();
+  await page.getByRole("group", { name: "stopped" }).getByRole("button", { name: "Stopped" }).click();
+  await waitForNodes(["old-job"]);
+  assert.match(page.url(), /stopped=stopped/);
+  await page.goBack();
+  await waitForNodes(["client", "web", "api", "redis"]);
+});
+
+test("groupings and topologies have their own maps, and back leads back", async () => {
+  await open();
+  await page.getByRole("button", { name: /^by image/ }).click();
+  await waitForNodes(["alpine", "nginx", "node", "redis"]);
+  await page
+    .getByRole("navigation")
+    .getByRole("button", { name: /^Hosts/ })
+    .click();
+  await waitForNodes(["tokyo"]);
+  await page.goBack();
+  await page.goBack();
+  await waitForNodes(["client", "web", "api", "redis"]);
+});
+
+test("the theme can be changed and is remembered", async () => {
+  await open();
+  const dark = () =>
+    page.evaluate(() => getComputedStyle(document.body).backgroundColor === "rgb(13, 17, 25)");
+  assert.equal(await dark(), false);
+  await page.getByRole("button", { name: "Switch to the dark theme" }).click();
+  assert.equal(await dark(), true);
+  await open();
+  assert.equal(await dark(), true);
+  await page.getByRole("button", { name: "Switch to the light theme" }).click();
+});
+
+test("the map stays and is marked while the peer is away, and comes back by itself", async () => {
+  await open();
+  const before = await places();
+  await mock.stop();
+  await page.getByText(/^Reconnecting/).waitFor();
+  await page.getByRole("alert").waitFor();
+  await waitForNodes(["client", "web", "api", "redis"]);
+  const { port } = mock;
+  mock = new Mock();
+  await mock.listen(port);
+  await page.getByText("Live", { exact: true }).waitFor();
+  mock.add(container("late"));
+  await waitForNodes(["client", "web", "api", "redis", "late"]);
+  const after = await places();
+  for (const label of Object.keys(before)) assert.deepEqual(after[label], before[label], label);
+});
+
+test("an empty map says why", async () => {
+  mock.nodes.clear();
+  mock.probes = [probe("tokyo", "off", "not reachable at /var/run/docker.sock")];
+  await page.goto(`${url}#/containers`);
+  await page.getByRole("heading", { name: "Nothing to show in Containers" }).waitFor();
+  const reason = page.getByText("docker: not reachable at /var/run/docker.sock");
+  await reason.first().waitFor();
+  assert.equal(await reason.count(), 2, "in the middle and in the strip");
+});
+
+test("the page works below a path prefix", async () => {
+  const below = new Mock({ prefix: "/tools/scope/" });
+  try {
+    url = await below.listen();
+    await open();
+    await select("web");
+    await panel("web").getByText("nginx:latest").waitFor();
+  } finally {
+    await below.stop();
+  }
+});
+
+test("help opens with ? and closes with esc", async () => {
+  await open();
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Help" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog", { name: "Help" }).waitFor({ state: "hidden" });
+});
+
+test("axe finds nothing serious, in both themes, with details and help open", async () => {
+  await open();
+  await select("web");
+  await panel("web").getByText("nginx:latest").waitFor();
+  const states = [
+    async () => undefined,
+    () => page.getByRole("button", { name: "Switch to the dark theme" }).click(),
+    () => page.keyboard.press("?"),
+  ];
+  // Past the policy that keeps other scripts out of the page.
+  await page.evaluate(AXE);
+  for (const reach of states) {
+    await reach();
+    const { violations } = await page.evaluate(() => window.axe.run());
+    const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    assert.deepEqual(
+      serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`),
+      [],
+    );
+  }
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Switch to the light theme" }).click();
+});

@@ -1,0 +1,183 @@
+/** Draws single nodes: drawn out when there are few, from prepared images when there are many. */
+import { glyphOf, traceGlyph } from "./glyphs";
+import type { Palette } from "./palette";
+import type { Item } from "./scene";
+import { trace, traceInner, type Outline } from "./shapes";
+
+export type Canvas2D = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
+/** What decides how a node looks, apart from where it is. */
+interface Look {
+  outline: Outline;
+  colour: string;
+  stack: boolean;
+  pseudo: boolean;
+  /** 0 to 1; -1 when no metric is shown. */
+  level: number;
+  /** Prominence and presence, as of the item. */
+  shade: number;
+  presence: number;
+}
+
+export function lookOf(item: Item, palette: Palette): Look {
+  return {
+    outline: item.outline,
+    colour: palette.groups[item.colour] ?? palette.neutral,
+    stack: item.node.stack,
+    pseudo: item.node.pseudo,
+    level: item.level ? item.level.level : -1,
+    shade: item.shade,
+    presence: item.presence,
+  };
+}
+
+/** Offset of each card of a stack below the front one, as a share of the radius. */
+const STACK_STEPS = [0.3, 0.15];
+
+/** One node drawn out around (x, y), without its labels. Sets the alpha. */
+export function drawNode(
+  ctx: Canvas2D,
+  look: Look,
+  palette: Palette,
+  x: number,
+  y: number,
+  radius: number,
+): void {
+  const line = Math.min(2.5, Math.max(1.1, radius * 0.075));
+  const lift = look.stack ? radius * 0.15 : 0;
+  ctx.globalAlpha = look.shade * look.presence;
+  if (look.stack) {
+    for (const step of STACK_STEPS)
+      outline(ctx, look, palette, x, y + radius * step - lift, radius, line, 0.55);
+  }
+  outline(ctx, look, palette, x, y - lift, radius, line, 1);
+  if (look.level >= 0) drawLevel(ctx, look, x, y - lift, radius);
+  else drawGlyph(ctx, look, x, y - lift, radius);
+}
+
+function outline(
+  ctx: Canvas2D,
+  look: Look,
+  palette: Palette,
+  x: number,
+  y: number,
+  radius: number,
+  line: number,
+  strength: number,
+): void {
+  const alpha = ctx.globalAlpha;
+  ctx.beginPath();
+  trace(ctx, look.outline.shape, x, y, radius);
+  if (look.shade < 1) {
+    // Faded, not transparent: nothing behind a node shows through it.
+    ctx.globalAlpha = look.presence;
+    ctx.fillStyle = palette.background;
+    ctx.fill();
+    ctx.globalAlpha = alpha;
+  }
+  if (radius > 16 && strength === 1) {
+    ctx.shadowColor = palette.shadow;
+    ctx.shadowBlur = radius * 0.4;
+    ctx.shadowOffsetY = radius * 0.1;
+  }
+  ctx.fillStyle = palette.surface;
+  ctx.fill();
+  ctx.shadowColor = "transparent";
+  ctx.shadowBlur = 0;
+  ctx.shadowOffsetY = 0;
+  ctx.globalAlpha = alpha * palette.tint;
+  ctx.fillStyle = look.colour;
+  ctx.fill();
+  ctx.globalAlpha = alpha * strength;
+  ctx.strokeStyle = look.colour;
+  ctx.lineWidth = line;
+  ctx.lineJoin = "round";
+  ctx.setLineDash(look.outline.dotted || look.pseudo ? [line * 2, line * 1.8] : []);
+  ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.beginPath();
+  traceInner(ctx, look.outline.shape, x, y, radius);
+  ctx.stroke();
+  ctx.globalAlpha = alpha;
+}
+
+function drawLevel(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
+  const alpha = ctx.globalAlpha;
+  ctx.save();
+  ctx.beginPath();
+  trace(ctx, look.outline.shape, x, y, radius);
+  ctx.clip();
+  ctx.globalAlpha = alpha * 0.42;
+  ctx.fillStyle = look.colour;
+  // Any value above nothing shows as a line at least.
+  const height = look.level > 0 ? Math.max(0.06, look.level) * 2 * radius : 0;
+  ctx.fillRect(x - 1.5 * radius, y + radius - height, 3 * radius, height + radius);
+  ctx.restore();
+}
+
+function drawGlyph(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
+  const glyph = glyphOf(look.outline.shape, look.stack, look.pseudo);
+  if (radius < 9 || glyph.length === 0) return;
+  ctx.beginPath();
+  traceGlyph(ctx, glyph, x, y + (look.outline.shape === "cloud" ? radius * 0.04 : 0), radius * 0.36);
+  ctx.strokeStyle = look.colour;
+  ctx.lineWidth = Math.max(1, radius * 0.062);
+  ctx.lineCap = "round";
+  ctx.lineJoin = "round";
+  ctx.stroke();
+}
+
+/** Radii images are prepared for, in device pixels; drawn scaled to what is needed. */
+const SPRITE_RADII = [10, 20, 40];
+const LEVEL_STEPS = 8;
+
+/** Images kept. Ten shapes in eight colours with nine levels are below it; what comes after begins anew. */
+const SPRITES_MAX = 1024;
+
+/** Side of an image in radii: room for the stack's cards and the line. */
+const SPRITE_SIDE = 3;
+
+export class Sprites {
+  private readonly images = new Map<string, OffscreenCanvas>();
+
+  clear(): void {
+    this.images.clear();
+  }
+
+  /** One node from its image. `ratio` is device pixels per CSS pixel. */
+  draw(
+    ctx: Canvas2D,
+    look: Look,
+    palette: Palette,
+    x: number,
+    y: number,
+    radius: number,
+    ratio: number,
+  ): void {
+    const prepared = SPRITE_RADII.find((size) => size >= radius * ratio) ?? 40;
+    const step = look.level < 0 ? -1 : Math.round(look.level * LEVEL_STEPS);
+    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}|${look.colour}|${step}|${prepared}`;
+    let image = this.images.get(key);
+    if (!image) {
+      image = prepare(
+        { ...look, shade: 1, presence: 1, level: step < 0 ? -1 : step / LEVEL_STEPS },
+        palette,
+        prepared,
+      );
+      if (this.images.size >= SPRITES_MAX) this.images.clear();
+      this.images.set(key, image);
+    }
+    const side = SPRITE_SIDE * radius;
+    ctx.globalAlpha = look.shade * look.presence;
+    ctx.drawImage(image, x - side / 2, y - side / 2, side, side);
+  }
+}
+
+function prepare(look: Look, palette: Palette, radius: number): OffscreenCanvas {
+  const side = SPRITE_SIDE * radius;
+  const image = new OffscreenCanvas(side, side);
+  const ctx = image.getContext("2d");
+  // Without a shadow: thousands of them are noise.
+  if (ctx) drawNode(ctx, look, { ...palette, shadow: "transparent" }, side / 2, side / 2, radius);
+  return image;
+}

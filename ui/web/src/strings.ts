@@ -1,0 +1,134 @@
+/** Every text of the page. A missing key does not compile; another language is another object of this type. */
+import { count } from "./model/format";
+
+export const strings = {
+  appName: "scope",
+  nav: "Topologies",
+  subNav: "Grouping",
+  optionsNav: "Options",
+  all: "All",
+  tabTitle: (name: string, nodes: number, edges: number, filtered: number): string =>
+    `${name}: ${count(nodes, "node", "nodes")}, ${count(edges, "edge", "edges")}` +
+    (filtered > 0 ? `, ${filtered} hidden by options` : ""),
+
+  searchLabel: "Search nodes",
+  searchPlaceholder: "Search…  name, image: nginx, cpu > 4%",
+  searchClear: "Clear search",
+  searchFound: (found: number, total: number): string => `${found} of ${total}`,
+
+  metricLabel: "Fill nodes by",
+  metricNone: "None",
+
+  themeToDark: "Switch to the dark theme",
+  themeToLight: "Switch to the light theme",
+  help: "Help and shortcuts",
+  close: "Close",
+  back: "Back",
+
+  mapLabel: (nodes: string, edges: string): string =>
+    `Map of ${nodes} and ${edges}. A list of the nodes follows.`,
+  nodeList: "Nodes",
+  nodeListMore: (more: number): string =>
+    `${count(more, "more node is", "more nodes are")} on the map. Search to list them.`,
+  nodeName: (label: string, minor: string, kind: string, clients: number, servers: number): string =>
+    [label, minor, kind, count(clients, "client", "clients"), count(servers, "server", "servers")]
+      .filter((part) => part !== "")
+      .join(", "),
+  connectsTo: "connects to",
+  nodeCount: (nodes: number): string => count(nodes, "node", "nodes"),
+  edgeCount: (edges: number): string => count(edges, "edge", "edges"),
+  hiddenCount: (hidden: number): string => `${hidden} hidden by options`,
+  overflow: (more: number): string => `${count(more, "node does", "nodes do")} not fit on the map`,
+  zoomIn: "Zoom in",
+  zoomOut: "Zoom out",
+  fit: "Fit the whole map",
+  tidy: "Tidy up the layout",
+  tidyHint: "Nodes kept their places. Tidy up for a clearer map",
+  outside: (nodes: number): string => `${count(nodes, "node", "nodes")} out of view`,
+
+  connecting: "Connecting…",
+  live: "Live",
+  retryIn: (seconds: number): string => (seconds > 0 ? `Reconnecting in ${seconds} s` : "Reconnecting…"),
+  retryNow: "Retry now",
+  staleMap: "Connection lost. This is the last map received.",
+
+  hosts: (hosts: number): string => count(hosts, "host", "hosts"),
+  sourcesOk: "all sources ok",
+  problems: (problems: number): string => count(problems, "source limited", "sources limited"),
+  sourceProblem: (source: string, state: string, reason: string): string =>
+    `${source}: ${reason === "" ? state : reason}`,
+  sourceStates: { ok: "ok", degraded: "degraded", off: "off" },
+  sourcesTitle: "Where this map comes from",
+  sourceCost: (percent: string): string => `${percent} of a core`,
+
+  loading: "Loading the map…",
+  emptyTitle: (topology: string): string => `Nothing to show in ${topology}`,
+  emptyNoProbes: "No host has reported yet. This takes a few seconds after the start.",
+  emptyHidden: (nodes: number): string =>
+    `${count(nodes, "node is", "nodes are")} hidden by the options above.`,
+  emptyQuiet: (topology: string): string =>
+    `Every source works; there is just nothing in ${topology} at the moment.`,
+  emptyOn: (host: string): string => `on ${host}`,
+
+  detailsLabel: (name: string): string => `Details of ${name}`,
+  detailsLoading: "Loading details…",
+  detailsGone: "This node has gone. Below is what was last known of it.",
+  detailsMissing: "This node has gone.",
+  showIn: (topology: string): string => `Show in ${topology}`,
+  metrics: "Status",
+  info: "Info",
+  more: (rows: number): string => `Show ${rows} more`,
+  less: "Show less",
+  name: "Name",
+  truncated: (rows: number): string => `${count(rows, "row was", "rows were")} left out by the host.`,
+  noValue: "no value",
+  sparkline: (label: string, low: string, high: string): string =>
+    `${label}, last two minutes: ${low} to ${high}`,
+
+  version: (version: string): string => `v${version.replace(/^v/, "")}`,
+  servedBy: "served by",
+
+  helpTitle: "Help",
+  helpKeys: "Keys",
+  helpSearch: "Search",
+  helpMap: "Reading the map",
+  keys: [
+    ["/", "search"],
+    ["esc", "close, clear, deselect"],
+    ["f", "fit the whole map"],
+    ["+  −", "zoom"],
+    ["t", "tidy up the layout"],
+    ["tab", "walk through the nodes, enter opens one"],
+    ["?", "this help"],
+  ],
+  searches: [
+    ["redis", "in names, metadata, labels and parents"],
+    ["image: nginx", "in one field"],
+    ["cpu > 4%", "a metric; also < and =, with k, m, g"],
+    ["web or api", "either; words side by side mean both"],
+    ["-proxy", "without"],
+    ['"two words"', "as they stand"],
+  ],
+  shapes: [
+    ["hexagon", "container"],
+    ["square", "process"],
+    ["circle", "host"],
+    ["heptagon", "pod"],
+    ["octagon", "service or controller"],
+    ["cloud", "outside"],
+  ],
+  shapeNote:
+    "A stack stands for several. Arrows point from client to server. One colour is one image or program.",
+  kinds: {
+    hexagon: "container",
+    square: "process",
+    circle: "host",
+    heptagon: "pod",
+    octagon: "service",
+    pentagon: "controller",
+    triangle: "job",
+    cloud: "outside",
+    cylinder: "volume",
+    sheet: "storage",
+  },
+} as const;

@@ -1,0 +1,237 @@
+import { expect, test } from "vitest";
+import { fit, reveal, toMap, toScreen, zoomAt, type Camera, type Viewport } from "../src/scene/camera";
+import { arrival, edgeCurve } from "../src/layout/curve";
+import { ColourBook, PALETTES } from "../src/scene/palette";
+import { choose } from "../src/scene/picture";
+import { Scene, NO_FOCUS } from "../src/scene/scene";
+import { outlineOf } from "../src/scene/shapes";
+import { shapePath } from "../src/scene/svg";
+import { Graph, listed } from "../src/model/graph";
+import { levels, metricChoices } from "../src/model/metrics";
+import { byId, chain, node } from "./build";
+
+const VIEWPORT: Viewport = { width: 1000, height: 600, covered: 200 };
+
+test("zooming keeps what is under the pointer", () => {
+  const camera: Camera = { x: 30, y: -20, zoom: 0.7 };
+  for (const anchor of [
+    { x: 10, y: 20 },
+    { x: 900, y: 500 },
+  ]) {
+    const before = toMap(camera, VIEWPORT, anchor);
+    for (const factor of [0.01, 0.5, 2, 100]) {
+      const after = toScreen(zoomAt(camera, VIEWPORT, anchor, factor), VIEWPORT, before);
+      expect(after.x).toBeCloseTo(anchor.x);
+      expect(after.y).toBeCloseTo(anchor.y);
+    }
+  }
+});
+
+test("a fitted map is on the free part of the screen", () => {
+  for (const bounds of [
+    { left: 0, top: 0, right: 0, bottom: 0 },
+    { left: -900, top: 50, right: 4000, bottom: 900 },
+  ]) {
+    const camera = fit(bounds, VIEWPORT);
+    const low = toScreen(camera, VIEWPORT, { x: bounds.left, y: bounds.top });
+    const high = toScreen(camera, VIEWPORT, { x: bounds.right, y: bounds.bottom });
+    expect(low.x).toBeGreaterThan(50);
+    expect(high.x).toBeLessThan(750);
+    expect(low.y).toBeGreaterThan(50);
+    expect(high.y).toBeLessThan(550);
+  }
+});
+
+test("revealing moves only what is out of sight", () => {
+  const camera: Camera = { x: 0, y: 0, zoom: 1 };
+  expect(reveal(camera, VIEWPORT, { x: 50, y: 10 }, 60)).toEqual(camera);
+  const hidden = reveal(camera, VIEWPORT, { x: 500, y: 0 }, 60);
+  expect(toScreen(hidden, VIEWPORT, { x: 500, y: 0 }).x).toBeCloseTo(740);
+});
+
+test("an edge ends at the server's side that faces the client", () => {
+  const cases: [string, { x: number; y: number }, [number, number]][] = [
+    ["below", { x: 0, y: 200 }, [0, 1]],
+    ["far below", { x: 300, y: 200 }, [0, 1]],
+    ["above", { x: 0, y: -200 }, [0, -1]],
+    ["right", { x: 200, y: 0 }, [1, 0]],
+    ["left", { x: -200, y: 10 }, [-1, 0]],
+    ["the same place", { x: 0, y: 0 }, [1, 0]],
+  ];
+  for (const [what, to, [dx, dy]] of cases) {
+    const curve = edgeCurve({ x: 0, y: 0 }, to, [], false);
+    expect([...curve].every(Number.isFinite), what).toBe(true);
+    if (what === "the same place") continue;
+    expect(arrival(curve).x, what).toBeCloseTo(dx);
+    expect(arrival(curve).y, what).toBeCloseTo(dy);
+  }
+  const [one, other] = [
+    edgeCurve({ x: 0, y: 0 }, { x: 0, y: 200 }, [], true),
+    edgeCurve({ x: 0, y: 200 }, { x: 0, y: 0 }, [], true),
+  ];
+  expect(one[0]).not.toBe(other[0]);
+});
+
+function sceneOf(text: string): Scene {
+  const nodes = byId(chain(text));
+  const graph = new Graph(nodes);
+  const ids = [...nodes.keys()];
+  const edges = ids.flatMap((id) => graph.of(id).servers.map((to): [string, string] => [id, to]));
+  const scene = new Scene();
+  const xy = Float64Array.from(ids.flatMap((_, i) => [i * 150, i * 140]));
+  scene.place(ids, edges, { layout: "t", xy, bends: [], fresh: true, gain: 1 }, nodes, graph, 0);
+  return scene;
+}
+
+test("what is looked at stands out with its neighbours", () => {
+  const scene = sceneOf("a>b b>c c>d");
+  const shades = (): string =>
+    [...scene.items.values()].map((item) => (item.shadeTo === 1 ? item.id : "-")).join("");
+  const cases: [Partial<typeof NO_FOCUS>, string][] = [
+    [{}, "abcd"],
+    [{ hover: "a" }, "ab--"],
+    [{ selected: "c" }, "-bcd"],
+    [{ selected: "d", hover: "a" }, "ab-d"],
+    [{ found: new Set(["b"]) }, "-b--"],
+    [{ hover: "nobody" }, "abcd"],
+  ];
+  for (const [focus, want] of cases) {
+    scene.setFocus({ ...NO_FOCUS, ...focus });
+    expect(shades(), JSON.stringify(focus)).toBe(want);
+  }
+});
+
+test("a removed node fades and then is gone", () => {
+  const scene = sceneOf("a>b");
+  scene.tick(0);
+  for (let ms = 100; ms <= 500; ms += 100) scene.tick(ms);
+  const left = byId(chain("a"));
+  scene.place(
+    ["a"],
+    [],
+    { layout: "t", xy: Float64Array.of(0, 0), bends: [], fresh: false, gain: 1 },
+    left,
+    new Graph(left),
+    500,
+  );
+  expect(scene.items.get("b")?.gone).toBe(true);
+  expect(scene.hit({ x: 150, y: 140 }, 0)).toBeNull();
+  for (let ms = 600; ms <= 4000; ms += 100) scene.tick(ms);
+  expect([...scene.items.keys()]).toEqual(["a"]);
+});
+
+test("the detail falls with the zoom, and what is outside is left out", () => {
+  const scene = sceneOf("a>b b>c");
+  const at = (zoom: number, x = 150): string => {
+    const picture = choose(scene, { x, y: 140, zoom }, { width: 800, height: 600, covered: 0 });
+    return `${picture.detail} ${picture.nodes.length} ${picture.labels.length} ${picture.arrows}`;
+  };
+  expect(at(1)).toBe("shapes 3 3 true");
+  expect(at(0.25)).toBe("sprites 3 0 false");
+  expect(at(0.1)).toBe("dots 3 0 false");
+  expect(at(1, 9000)).toBe("shapes 0 0 true");
+});
+
+test("a node is found at its place", () => {
+  const scene = sceneOf("a>b b>c");
+  const cases: [number, number, string | undefined][] = [
+    [0, 0, "a"],
+    [150, 160, "b"],
+    [75, 70, undefined],
+    [-20, 10, "a"],
+  ];
+  for (const [x, y, want] of cases) expect(scene.hit({ x, y }, 2)?.id, `${x},${y}`).toBe(want);
+});
+
+test("ranks keep their colours, and differ while there are colours left", () => {
+  const book = new ColourBook(7);
+  const first = ["nginx", "node", "redis", "postgres", "alpine", "mongo", "kafka"].map((rank) =>
+    book.indexOf(rank),
+  );
+  expect(new Set(first).size).toBe(7);
+  expect(book.indexOf("nginx")).toBe(first[0]);
+  expect(book.indexOf("another")).toBeLessThan(7);
+});
+
+test("colours of groups, edges and texts have enough contrast", () => {
+  for (const palette of Object.values(PALETTES)) {
+    for (const colour of [...palette.groups, palette.neutral, palette.edge, palette.found]) {
+      expect(
+        contrast(colour, palette.background),
+        `${colour} on ${palette.background}`,
+      ).toBeGreaterThanOrEqual(3);
+    }
+    for (const colour of [palette.text, palette.muted])
+      expect(contrast(colour, palette.background), colour).toBeGreaterThanOrEqual(4.5);
+  }
+});
+
+function contrast(a: string, b: string): number {
+  const luminance = (hex: string): number => {
+    const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((i) => {
+      const share = parseInt(hex.slice(i, i + 2), 16) / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const [dark = 0, light = 0] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+test("every shape has an outline, unknown ones are circles", () => {
+  for (const name of [
+    "circle",
+    "square",
+    "triangle",
+    "pentagon",
+    "hexagon",
+    "heptagon",
+    "octagon",
+    "cloud",
+    "cylinder",
+    "sheet",
+  ]) {
+    expect(outlineOf(name).shape).toBe(name);
+    expect(shapePath(outlineOf(name).shape, 10).outline, name).toMatch(/^M.*Z$/);
+  }
+  expect(outlineOf("dottedcylinder")).toEqual({ shape: "cylinder", dotted: true });
+  for (const name of ["", "__proto__", "constructor", "blob"])
+    expect(outlineOf(name).shape, name).toBe("circle");
+});
+
+test("the graph leaves out loops, doubles and the unknown", () => {
+  const graph = new Graph(byId([node("a", { adjacency: ["a", "b", "b", "nobody"] }), node("b")]));
+  expect(graph.edgeCount).toBe(1);
+  expect(graph.of("b")).toEqual({ servers: [], clients: ["a"] });
+  expect([...graph.neighbourhood("a")]).toEqual(["a", "b"]);
+  expect(graph.of("nobody")).toEqual({ servers: [], clients: [] });
+});
+
+test("the list of nodes keeps the found and the well connected", () => {
+  const nodes = byId(chain("hub>a hub>b hub>c lone"));
+  const graph = new Graph(nodes);
+  expect(listed(nodes, graph, null, 3).map(({ id }) => id)).toEqual(["a", "b", "hub"]);
+  expect(listed(nodes, graph, new Set(["lone"]), 2).map(({ id }) => id)).toEqual(["hub", "lone"]);
+});
+
+test("nodes fill by a metric's share of its maximum", () => {
+  const metric = (id: string, value: number, more = {}) =>
+    node(id, { metrics: [{ id: "m", label: "M", value, ...more }] });
+  const cases: [string, ReturnType<typeof node>[], number[]][] = [
+    ["percent", [metric("a", 50, { format: "percent" })], [0.5]],
+    ["a known maximum", [metric("a", 1, { max: 4 })], [0.25]],
+    ["against the largest", [metric("a", 1), metric("b", 2)], [0.5, 1]],
+    ["over the maximum", [metric("a", 9, { max: 4 })], [1]],
+    ["below nothing", [metric("a", -9, { max: 4 })], [0]],
+    ["all nothing", [metric("a", 0)], [0]],
+    ["no value", [metric("a", 1, { valueEmpty: true })], []],
+  ];
+  for (const [what, nodes, want] of cases) {
+    expect(
+      [...levels(byId(nodes), "m").values()].map(({ level }) => level),
+      what,
+    ).toEqual(want);
+  }
+  expect(metricChoices([metric("a", 1), metric("b", 2)])).toEqual([{ id: "m", label: "M" }]);
+  expect(levels(byId([metric("a", 1)]), "").size).toBe(0);
+});
