@@ -1,0 +1,145 @@
+//! The program on a host: probes, and the wiring of probe, replica, cluster and UI.
+//!
+//! [`run`] is the whole of it: it takes the peer's identity, starts the probes the configuration asks for, the [hub](hub)
+//! that turns what they say into facts and facts into the cluster, and the server that shows it, and ends all of them when
+//! it is told to.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod hub;
+pub mod probe;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use gossip::{Identity, IdentityError};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use topology::PeerId;
+
+use hub::{Ends, Hub};
+use probe::connections;
+use probe::docker;
+use probe::host;
+use probe::pace::Nudge;
+use probe::process;
+
+/// Longest that ending may take: probes are in a round, browsers are slow to hang up.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What a peer is told to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where its key, its epoch and its lock are.
+    pub state_dir: PathBuf,
+    /// Host name to show instead of the machine's.
+    pub hostname: Option<String>,
+    /// The `/proc` of the host.
+    pub proc_root: PathBuf,
+    /// Whether this host is probed at all.
+    pub probe: bool,
+    /// Docker daemon to ask; `None` to ask none.
+    pub docker: Option<docker::Config>,
+    /// Version of this program.
+    pub version: &'static str,
+}
+
+/// Why a peer could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It has no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A thread for a probe could not be had.
+    #[error("cannot start the docker probe: {0}")]
+    Thread(std::io::Error),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(std::io::Error),
+}
+
+/// Runs a peer that serves on `listener` until `stop` is cancelled. `ready` is called once, when it serves.
+///
+/// # Errors
+/// [`RunError`] if it cannot start. A source of facts that is missing is none: the map is smaller and says why.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    stop: CancellationToken,
+    ready: impl FnOnce(&PeerId),
+) -> Result<(), RunError> {
+    let identity = Identity::open(&config.state_dir)?;
+    let peer = PeerId::new(&identity.peer().to_string()).expect("a peer id is base58");
+    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(hub.run(stop.clone()));
+    let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
+    let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
+    let app = ui::App::new(about, cluster, Registry::default());
+    ready(&peer);
+    let served = ui::serve(listener, app, stop.clone()).await;
+    stop.cancel();
+    let ended = async {
+        while tasks.join_next().await.is_some() {}
+        let joined =
+            tokio::task::spawn_blocking(|| threads.into_iter().map(thread::JoinHandle::join).all(|end| end.is_ok()));
+        let _ = joined.await;
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
+        tracing::warn!("a probe did not end in time");
+    }
+    served.map_err(RunError::Http)
+}
+
+/// Starts the probes. None of them can end the peer.
+fn start_probes(
+    config: &Config,
+    updates: probe::Updates,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<thread::JoinHandle<()>>, RunError> {
+    let (init_pids, known_inits) = watch::channel(probe::InitPids::default());
+    let (unmeasured, unreadable) = watch::channel(Arc::default());
+    let (table, processes) = watch::channel(Arc::default());
+    let [of_processes, of_connections] = [Nudge::default(), Nudge::default()];
+    let root = &config.proc_root;
+
+    let host = host::Config { proc_root: root.clone(), name: config.hostname.clone() };
+    let joins = [
+        host::spawn(host, updates.clone(), stop.clone()),
+        process::spawn(
+            root.clone(),
+            process::Channels { updates: updates.clone(), table, unmeasured, init_pids: known_inits },
+            of_processes.clone(),
+            stop.clone(),
+        ),
+        connections::spawn(root, updates.clone(), processes.clone(), of_connections.clone(), stop.clone()),
+    ];
+    for join in joins {
+        tasks.spawn(async { drop(join.await) });
+    }
+    tasks.spawn(nudge_on_new_processes(processes, of_connections, stop.clone()));
+    let Some(docker) = config.docker.clone() else { return Ok(Vec::new()) };
+    let wiring = docker::Wiring { updates, init_pids, nudge: Box::new(move || of_processes.nudge()), unreadable };
+    Ok(vec![docker::spawn(docker, wiring, stop.clone()).map_err(RunError::Thread)?])
+}
+
+/// A process table that comes early has something in it that started: its sockets are worth a look.
+async fn nudge_on_new_processes(
+    mut processes: watch::Receiver<Arc<probe::ProcessTable>>,
+    connections: Nudge,
+    stop: CancellationToken,
+) {
+    while let Some(Ok(())) = stop.run_until_cancelled(processes.changed()).await {
+        connections.nudge();
+    }
+}
+
+fn hostname(config: &Config) -> String {
+    let own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.hostname.clone().unwrap_or_else(own)
+}

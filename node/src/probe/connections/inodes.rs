@@ -1,0 +1,225 @@
+//! Who holds a socket: from inodes, by which the kernel's tables name sockets, to the processes that have them open.
+//!
+//! Only `/proc/PID/fd` knows, and reading it costs about a microsecond a descriptor. So owners are remembered for as long
+//! as their socket lives, and the processes of a namespace are walked only if it has a socket without a known owner, or
+//! one whose owner ended. A socket that nobody is found to hold is looked for again ever more rarely, then among all
+//! processes of the host: one may have been passed to another namespace.
+
+mod walk;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use topology::{Netns, ProcessId};
+
+use super::netns::{Namespaces, Scan};
+use super::sock_diag::Socket;
+use walk::Walk;
+
+pub use walk::{FDS_MAX, Walked};
+
+/// Most owners kept of a listener, a master and its workers: those that started first.
+pub const OWNERS_MAX: usize = 16;
+/// Longest pause before a socket that nobody holds is looked for again, in scans.
+const RETRY_SCANS_MAX: u64 = 64;
+/// Scans after which a namespace with listeners is walked again, new socket or not: a worker forked since holds its
+/// master's listener, and no new socket tells of it.
+const REWALK_SCANS: u64 = 60;
+
+/// Owners of sockets, by inode. Bounded by the sockets of a scan ([`SOCKETS_MAX`](super::netns::SOCKETS_MAX)): an entry
+/// goes with its socket.
+#[derive(Debug)]
+pub struct Owners {
+    proc_root: Arc<Path>,
+    scan: u64,
+    entries: HashMap<u64, Entry>,
+    /// Scan in which a namespace was last walked.
+    walked_at: HashMap<Netns, u64>,
+    /// Where the last update ran out of descriptors to read.
+    resume_at: Option<ProcessId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    holder: Holder,
+    /// Scan that last had the socket.
+    seen: u64,
+}
+
+#[derive(Debug)]
+enum Holder {
+    /// Of a connection.
+    One(ProcessId),
+    /// Of a listener: all, sorted.
+    Many(Box<[ProcessId]>),
+    /// Looked for `attempts` times in vain.
+    Nobody { attempts: u32, retry_at: u64 },
+}
+
+impl Holder {
+    fn new(kind: Kind, mut processes: Vec<ProcessId>) -> Self {
+        processes.sort_unstable_by_key(|process| (process.start, process.pid));
+        processes.dedup(); // one process may hold a socket by several descriptors
+        match (kind, processes.last()) {
+            (Kind::Connection, Some(youngest)) => Self::One(*youngest),
+            _ => {
+                processes.truncate(OWNERS_MAX);
+                processes.sort_unstable();
+                Self::Many(processes.into())
+            }
+        }
+    }
+
+    fn processes(&self) -> &[ProcessId] {
+        match self {
+            Self::One(process) => std::slice::from_ref(process),
+            Self::Many(processes) => processes,
+            Self::Nobody { .. } => &[],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Listener,
+    Connection,
+}
+
+/// What a socket needs: a walk of its namespace, one of the host, or nothing.
+enum Need {
+    Nothing,
+    Netns,
+    Host,
+}
+
+impl Owners {
+    /// Nothing known yet of the processes under `proc_root`, usually `/proc`.
+    #[must_use]
+    pub fn new(proc_root: &Path) -> Self {
+        Self {
+            proc_root: proc_root.into(),
+            scan: 0,
+            entries: HashMap::new(),
+            walked_at: HashMap::new(),
+            resume_at: None,
+        }
+    }
+
+    /// Processes that hold the socket `inode`, sorted; none if it is not known or we may not see them.
+    ///
+    /// Of a listener all, up to [`OWNERS_MAX`]: master and workers serve it together. Of a connection one: of several
+    /// holders the one that started last. A server that gives each connection a process of its own forks it after
+    /// accepting, and keeps a copy for a moment at most; a program that leaks descriptors into its children is the rarer
+    /// case, and the one that comes out wrong.
+    #[must_use]
+    pub fn of(&self, inode: u64) -> &[ProcessId] {
+        self.entries.get(&inode).map_or(&[], |entry| entry.holder.processes())
+    }
+
+    /// Brings the owners up to date with a scan of the sockets and with the processes there are. Blocks while it reads
+    /// descriptors, of which it reads no more than [`FDS_MAX`] and the rest of a process.
+    pub fn update(&mut self, scans: &[Scan], namespaces: &Namespaces) -> Walked {
+        self.scan += 1;
+        let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
+        let mut walk = Walk::new(Arc::clone(&self.proc_root), self.resume_at.take(), FDS_MAX);
+        let mut lost = HashMap::new();
+        for scan in scans {
+            let mut is_due = self.is_rewalk_due(scan);
+            for (inode, kind) in held(scan) {
+                match self.need(inode, &alive) {
+                    Need::Nothing => {}
+                    Need::Netns => is_due = true,
+                    Need::Host => {
+                        lost.insert(inode, kind);
+                    }
+                }
+            }
+            if is_due {
+                let processes = namespaces.get(&scan.netns).map_or(&[][..], Vec::as_slice);
+                self.look_among(processes, &held(scan).collect(), &alive, &mut walk);
+                self.walked_at.insert(scan.netns, self.scan);
+            }
+        }
+        if !lost.is_empty() {
+            let everyone: Vec<_> = namespaces.values().flatten().copied().collect();
+            self.look_among(&everyone, &lost, &alive, &mut walk);
+        }
+        self.entries.retain(|_, entry| entry.seen == self.scan);
+        self.walked_at.retain(|netns, _| namespaces.contains_key(netns));
+        self.resume_at = walk.stopped_at();
+        walk.walked()
+    }
+
+    fn is_rewalk_due(&self, scan: &Scan) -> bool {
+        let walked_at = self.walked_at.get(&scan.netns);
+        !scan.listeners.is_empty() && walked_at.is_none_or(|at| self.scan - at >= REWALK_SCANS)
+    }
+
+    /// Notes that the socket is still there, and tells what it needs.
+    fn need(&mut self, inode: u64, alive: &HashSet<ProcessId>) -> Need {
+        let Some(entry) = self.entries.get_mut(&inode) else { return Need::Netns };
+        entry.seen = self.scan;
+        match &entry.holder {
+            Holder::Nobody { retry_at, .. } if *retry_at > self.scan => Need::Nothing,
+            // Once more where it should be, first: the process that holds it may be too new for the list we had.
+            Holder::Nobody { attempts: 1, .. } => Need::Netns,
+            Holder::Nobody { .. } => Need::Host,
+            holder if holder.processes().iter().all(|process| alive.contains(process)) => Need::Nothing,
+            _ => Need::Netns,
+        }
+    }
+
+    /// Looks for `wanted` among the descriptors of `processes`.
+    fn look_among(
+        &mut self,
+        processes: &[ProcessId],
+        wanted: &HashMap<u64, Kind>,
+        alive: &HashSet<ProcessId>,
+        walk: &mut Walk,
+    ) {
+        let mut found: HashMap<u64, Vec<ProcessId>> = HashMap::new();
+        let is_wanted = |inode| wanted.contains_key(&inode);
+        walk.find(processes, is_wanted, |inode, process| found.entry(inode).or_default().push(process));
+        for (inode, kind) in wanted {
+            let holder = match found.remove(inode) {
+                Some(processes) => Holder::new(*kind, processes),
+                None => self.without_new_owner(*inode, *kind, alive),
+            };
+            self.entries.insert(*inode, Entry { holder, seen: self.scan });
+        }
+    }
+
+    /// Who holds a socket that was looked for and not found. It keeps the owners it has, so long as they live: they may be
+    /// in another namespace.
+    fn without_new_owner(&mut self, inode: u64, kind: Kind, alive: &HashSet<ProcessId>) -> Holder {
+        let attempts = match self.entries.remove(&inode).map(|entry| entry.holder) {
+            Some(Holder::Nobody { attempts, retry_at }) if retry_at > self.scan => {
+                return Holder::Nobody { attempts, retry_at };
+            }
+            Some(Holder::Nobody { attempts, .. }) => attempts + 1,
+            Some(holder) => {
+                let still: Vec<_> =
+                    holder.processes().iter().filter(|process| alive.contains(process)).copied().collect();
+                if !still.is_empty() {
+                    return Holder::new(kind, still);
+                }
+                1
+            }
+            None => 1,
+        };
+        // One scan after the first attempt, then two, four, …
+        let pause = RETRY_SCANS_MAX.min(1 << (attempts - 1).min(RETRY_SCANS_MAX.ilog2()));
+        Holder::Nobody { attempts, retry_at: self.scan + pause }
+    }
+}
+
+/// The sockets of a scan that a process can hold.
+fn held(scan: &Scan) -> impl Iterator<Item = (u64, Kind)> {
+    let of = |kind| move |socket: &Socket| (socket.inode != 0).then_some((socket.inode, kind));
+    let connections = scan.connections.iter().filter_map(of(Kind::Connection));
+    scan.listeners.iter().filter_map(of(Kind::Listener)).chain(connections)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
+
+use std::io::Read;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, gettid, set_capabilities, unshare_unsafe};
+use topology::fact::Direction;
+
+use super::*;
+use crate::probe::connections::classify::{Classifier, Connection};
+use crate::probe::connections::inodes::Owners;
+
+const PROC: &str = "/proc";
+
+/// A process as the kernel has it now.
+fn process(pid: u32) -> ProcessId {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    ProcessId { pid, start: fields.split_whitespace().nth(19).unwrap().parse().unwrap() }
+}
+
+fn ourselves() -> Namespaces {
+    let id = process(std::process::id());
+    BTreeMap::from([(of(Path::new(PROC), id.pid).unwrap(), vec![id])])
+}
+
+/// A listener and both ends of a connection to it.
+struct Trio {
+    listener: TcpListener,
+    client: TcpStream,
+    server: TcpStream,
+}
+
+fn trio(address: impl Into<std::net::IpAddr>) -> Trio {
+    let listener = TcpListener::bind((address.into(), 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = listener.accept().unwrap().0;
+    Trio { listener, client, server }
+}
+
+fn find(scan: &Scan, stream: &TcpStream) -> Option<Connection> {
+    let connections = Classifier::default().classify(&scan.listeners, &scan.connections, &scan.ephemeral);
+    let ends = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    connections.into_iter().find(|connection| (connection.local, connection.remote) == ends)
+}
+
+fn inode_of(scan: &Scan, local: SocketAddr) -> u64 {
+    scan.listeners.iter().find(|socket| socket.local == local).expect("our listener").inode
+}
+
+#[test]
+fn our_own_sockets_are_found_with_direction_and_owner() {
+    let trios = [trio(Ipv4Addr::LOCALHOST), trio(Ipv6Addr::LOCALHOST)];
+    let (mut scanner, mut owners) = (Scanner::new(Path::new(PROC)), Owners::new(Path::new(PROC)));
+    let namespaces = ourselves();
+    let scans = scanner.scan(&namespaces);
+    assert_eq!(scans.problems, []);
+    let walked = owners.update(&scans.namespaces, &namespaces);
+    assert_eq!((walked.processes, walked.denied), (1, 0));
+    let scan = &scans.namespaces[0];
+    assert_eq!((Some(&scan.netns), scan.source), (namespaces.keys().next(), Source::SockDiag));
+    let us = process(std::process::id());
+    for trio in &trios {
+        let (outgoing, incoming) = (find(scan, &trio.client).unwrap(), find(scan, &trio.server).unwrap());
+        assert_eq!((outgoing.direction, incoming.direction), (Direction::Outgoing, Direction::Incoming));
+        let listening = inode_of(scan, trio.listener.local_addr().unwrap());
+        for inode in [outgoing.inode, incoming.inode, listening] {
+            assert_eq!(owners.of(inode), [us], "{:?}", trio.listener);
+        }
+    }
+}
+
+/// Runs `there` in a network namespace that is up and has no sockets, and tells `here` the thread that is in it.
+fn with_new_netns<T: Send>(there: impl FnOnce() -> T + Send, here: impl FnOnce(u32, T)) {
+    let (ready, is_ready) = mpsc::channel();
+    let (finish, is_finished) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // SAFETY: `NEWNET` changes which network the thread sees, and nothing of its memory or descriptors.
+            let unshared = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+            unshared.expect("these tests make network namespaces: run them as root");
+            loopback_up();
+            ready.send((gettid().as_raw_nonzero().get().cast_unsigned(), there())).unwrap();
+            let _ = is_finished.recv(); // until the sender is dropped
+        });
+        let (thread, result) = is_ready.recv().expect("the other thread made its namespace");
+        here(thread, result);
+        drop(finish);
+    });
+}
+
+/// `ip link set lo up`, rtnetlink(7): a new namespace has its loopback down.
+fn loopback_up() {
+    const RTM_NEWLINK: u32 = 16;
+    const IFF_UP: u32 = 1;
+    const REQUEST_AND_ACK: u32 = 5 << 16;
+    const LOOPBACK_INDEX: u32 = 1;
+    let words = [32, RTM_NEWLINK | REQUEST_AND_ACK, 1, 0, 0, LOOPBACK_INDEX, IFF_UP, IFF_UP];
+    let message: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let netlink = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
+    netlink.send_to(&message, &netlink_sys::SocketAddr::new(0, 0), 0).unwrap();
+    let (answer, _) = netlink.recv_from_full().unwrap();
+    assert_eq!(answer[16..20], [0; 4], "the kernel's answer to lo up");
+}
+
+#[test]
+fn another_namespaces_sockets_are_found_and_we_stay_where_we_are() {
+    let before = of(Path::new(PROC), std::process::id()).unwrap();
+    with_new_netns(
+        || {
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 29999").unwrap();
+            [trio(Ipv4Addr::LOCALHOST), trio(Ipv6Addr::LOCALHOST)]
+        },
+        |thread, trios| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            assert_ne!(netns, before);
+            let mut namespaces = ourselves();
+            namespaces.insert(netns, vec![process(thread)]);
+            let (mut scanner, mut owners) = (Scanner::new(Path::new(PROC)), Owners::new(Path::new(PROC)));
+            let scans = scanner.scan(&namespaces);
+            assert_eq!(scans.problems, []);
+            assert_eq!(scans.namespaces.iter().map(|scan| scan.netns).collect::<Vec<_>>(), [before, netns]);
+            owners.update(&scans.namespaces, &namespaces);
+            let scan = &scans.namespaces[1];
+            assert_eq!(scan.ephemeral, 20000..=29999);
+            assert_eq!((scan.listeners.len(), scan.connections.len()), (2, 4));
+            for trio in &trios {
+                let (outgoing, incoming) = (find(scan, &trio.client).unwrap(), find(scan, &trio.server).unwrap());
+                assert_eq!((outgoing.direction, incoming.direction), (Direction::Outgoing, Direction::Incoming));
+                assert_eq!(owners.of(outgoing.inode), [process(thread)]);
+                assert!(find(&scans.namespaces[0], &trio.client).is_none(), "it is not in ours");
+            }
+        },
+    );
+    assert_eq!(of(Path::new(PROC), std::process::id()).unwrap(), before);
+}
+
+#[test]
+fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
+    with_new_netns(
+        || trio(Ipv4Addr::LOCALHOST),
+        |thread, mut trio| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let mut scanner = Scanner::new(Path::new(PROC));
+            let mut connections = || {
+                let scans = scanner.scan(&namespaces);
+                scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned").connections
+            };
+            connections();
+            let settled = connections(); // by the second dump at the latest
+            assert_eq!(settled.len(), 2);
+            for _ in 2..REDUMP_SCANS {
+                assert!(Arc::ptr_eq(&settled, &connections()), "nothing changed");
+            }
+            drop(trio.client);
+            assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
+            let changed = connections();
+            assert!(changed.iter().any(|socket| socket.state == State::CloseWait), "{changed:?}");
+        },
+    );
+}
+
+#[test]
+fn a_namespace_of_nothing_but_listeners_is_not_dumped() {
+    with_new_netns(
+        || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap(),
+        |thread, _listener| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let scans = Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(netns, vec![process(thread)])]));
+            let scan = scans.namespaces.iter().find(|scan| scan.netns == netns).expect("scanned");
+            assert_eq!((scan.listeners.len(), scan.connections.len()), (1, 0));
+            assert!(scans.dumped <= 1, "our own namespace at most");
+        },
+    );
+}
+
+#[test]
+fn who_may_not_enter_still_sees_the_sockets_through_proc() {
+    with_new_netns(
+        || trio(Ipv4Addr::LOCALHOST),
+        |thread, trio| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let mut scanner = Scanner::new(Path::new(PROC));
+            let scan_without_privileges = || {
+                set_capabilities(None, CapabilitySets { effective: none(), permitted: none(), inheritable: none() })
+                    .unwrap();
+                scanner.scan_on_this_thread(&namespaces)
+            };
+            let scans = std::thread::scope(|scope| scope.spawn(scan_without_privileges).join().unwrap());
+            assert_eq!(scans.problems, [(Problem::EnterDenied, 1)]);
+            assert_eq!(
+                scans.namespaces.iter().map(|scan| scan.source).collect::<Vec<_>>(),
+                [Source::SockDiag, Source::ProcNet]
+            );
+            let scan = &scans.namespaces[1];
+            assert_eq!((scan.netns, scan.listeners.len(), scan.connections.len()), (netns, 1, 2));
+            assert_eq!(find(scan, &trio.client).unwrap().direction, Direction::Outgoing);
+        },
+    );
+}
+
+fn none() -> CapabilitySet {
+    CapabilitySet::empty()
+}
+
+#[test]
+fn a_way_in_that_is_gone_or_leads_elsewhere_is_no_problem() {
+    let own = of(Path::new(PROC), std::process::id()).unwrap();
+    let us = process(std::process::id());
+    let gone = ProcessId { pid: u32::MAX, start: 1 };
+    let cases = [vec![], vec![gone], vec![us], vec![gone, us]]; // we are not in the namespace we are listed under
+    for processes in cases {
+        let scans = Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(Netns(1), processes.clone())]));
+        assert_eq!(scans.problems, [], "{processes:?}");
+        assert_eq!(scans.namespaces.iter().map(|scan| scan.netns).collect::<Vec<_>>(), [own], "{processes:?}");
+    }
+}
+
+#[test]
+fn proc_and_sock_diag_tell_of_the_same_sockets() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sock_diag");
+    let proc = tempfile::tempdir().unwrap();
+    let net = proc.path().join("7/net");
+    std::fs::create_dir_all(&net).unwrap();
+    for name in ["tcp", "tcp6"] {
+        std::fs::copy(fixtures.join(format!("{name}.txt")), net.join(name)).unwrap();
+    }
+    let mut from_netlink = Vec::new();
+    for name in ["listeners.bin", "connections.bin"] {
+        sock_diag::parse(&std::fs::read(fixtures.join(name)).unwrap(), 1, &mut from_netlink).unwrap();
+    }
+    for socket in &mut from_netlink {
+        if let State::Listen { v6_only } = &mut socket.state {
+            *v6_only = false; // the one thing that /proc does not tell
+        }
+    }
+    let mut scans = Scans::default();
+    Scanner::new(proc.path()).scan_by_proc(Netns(1), Some(7), EPHEMERAL_DEFAULT, &mut scans);
+    let scan = &scans.namespaces[0];
+    let mut from_proc = [&scan.listeners, &scan.connections[..]].concat();
+    for sockets in [&mut from_netlink, &mut from_proc] {
+        sockets.sort_by_key(|socket| (socket.local, socket.remote));
+    }
+    assert_eq!(from_proc, from_netlink);
+    assert_eq!((scan.listeners.len(), scan.source), (5, Source::ProcNet));
+    assert_eq!(proc_net::read(&net, 3).map(|(extent, sockets)| (extent, sockets.len())), Ok((Extent::Truncated, 3)));
+    std::fs::remove_file(net.join("tcp6")).unwrap(); // a kernel without IPv6
+    assert_eq!(proc_net::read(&net, 100).map(|(extent, sockets)| (extent, sockets.len())), Ok((Extent::Whole, 12)));
+    assert_eq!(proc_net::read(&proc.path().join("8/net"), 100), Err(Errno::NOENT));
+}
+
+#[test]
+fn a_port_range_is_two_ports_in_order() {
+    let cases = [
+        ("32768\t60999\n", Some(32768..=60999)),
+        ("1024 1024", Some(1024..=1024)),
+        ("60999 32768", None),
+        ("0 65536", None),
+        ("32768", None),
+        ("", None),
+    ];
+    for (text, want) in cases {
+        assert_eq!(port_range(text), want, "{text:?}");
+    }
+}
+
+#[test]
+fn connections_are_settled_when_the_counters_agree_or_held_still() {
+    let scan = |connections: &str| {
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        let socket = |inode, state| Socket { local: nowhere, remote: nowhere, state, inode, uid: 0 };
+        let connections = connections.chars().map(|letter| match letter {
+            'E' => socket(1, State::Established),
+            'C' => socket(1, State::CloseWait),
+            'a' => socket(0, State::Established), // to be accepted
+            'T' => socket(0, State::TimeWait),
+            _ => socket(0, State::FinWait2), // orphaned
+        });
+        (vec![socket(1, State::Listen { v6_only: false })], connections.collect::<Vec<_>>())
+    };
+    // Connections; established, in use, in TIME_WAIT as counted; whether they were so at the last dump; settled?
+    let cases = [
+        ("", (0, 1, 0), false, true),
+        ("EECT", (3, 4, 1), false, true),
+        ("EF", (1, 2, 1), false, true),
+        ("EE", (3, 4, 0), false, false), // one was counted and not yet there
+        ("EE", (3, 4, 0), true, true),
+        ("E", (1, 3, 0), false, false), // something else is in use, SYN_SENT perhaps
+        ("Ea", (2, 3, 0), true, false),
+    ];
+    for (connections, (established, in_use, time_wait), counters_held, want) in cases {
+        let counters = Some(Counters { active_opens: 9, passive_opens: 9, established, in_use, time_wait });
+        let (listeners, sockets) = scan(connections);
+        assert_eq!(is_settled(counters, counters_held, &listeners, &sockets), want, "{connections} {in_use}");
+        assert!(!is_settled(None, counters_held, &listeners, &sockets), "without counters nothing is known");
+    }
+}

@@ -1,0 +1,5 @@
+//! Probes on recorded trees and on this machine's own.
+
+mod host;
+mod process;
+mod tree;
