@@ -1,0 +1,161 @@
+//! The command line. Every flag can be given as an environment variable too.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::peer_address::PeerAddress;
+
+/// Port of the UI and its API: Weave Scope's.
+pub(crate) const HTTP_PORT: u16 = 4040;
+
+/// The live map of your containers, processes and hosts.
+#[derive(Debug, Parser)]
+#[command(name = "scope", version, about, disable_version_flag = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  sudo scope launch                       map this host, at http://localhost:4040/
+  sudo scope launch --detach              the same in the background; `scope stop` ends it
+  sudo scope launch --http-addr 127.0.0.1:8080
+  scope status                            what the peer on this host sees, and what it lacks")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a peer: probe this host and serve the map
+    Launch(Box<Launch>),
+    /// End the peer that runs on this host
+    Stop(Running),
+    /// Show how the peer that runs on this host does
+    Status(Running),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// Other hosts that run scope: names or addresses, with or without a port [default port: 4030]
+    ///
+    /// They are checked and kept; this version does not contact them yet.
+    #[arg(value_name = "PEER", env = "SCOPE_PEERS", value_delimiter = ',')]
+    pub(crate) peers: Vec<PeerAddress>,
+
+    /// Address and port of the UI and its API
+    ///
+    /// Whoever reaches it sees the map. `127.0.0.1:4040` keeps it to this machine.
+    #[arg(long, value_name = "ADDR:PORT", env = "SCOPE_HTTP_ADDR", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP_PORT)))]
+    pub(crate) http_addr: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) running: Running,
+
+    /// Host name to show [default: this machine's]
+    #[arg(long, value_name = "NAME", env = "SCOPE_HOSTNAME", value_parser = host_name)]
+    pub(crate) hostname: Option<String>,
+
+    /// Docker daemon: unix:///PATH, tcp://HOST:PORT [default: $DOCKER_HOST, else Docker's or podman's socket]
+    #[arg(long, value_name = "URL", env = "SCOPE_DOCKER_HOST")]
+    pub(crate) docker_host: Option<String>,
+
+    /// The host's /proc, where it is mounted elsewhere
+    #[arg(long, value_name = "DIR", env = "SCOPE_PROC_ROOT", default_value = "/proc")]
+    pub(crate) proc_root: PathBuf,
+
+    /// Do not ask a Docker daemon: containers are known by their cgroups alone
+    #[arg(long, env = "SCOPE_NO_DOCKER")]
+    pub(crate) no_docker: bool,
+
+    /// Do not probe this host: serve the map alone
+    #[arg(long, env = "SCOPE_NO_PROBE")]
+    pub(crate) no_probe: bool,
+
+    /// How log lines are written, to standard error; $SCOPE_LOG says which (`debug`, `node=debug`)
+    #[arg(long, value_name = "FORMAT", env = "SCOPE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    /// Go to the background once the map is served; the log is scope.log in the state directory
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Running {
+    /// Where the peer keeps its key, epoch and log [default: /var/lib/scope, or ~/.local/state/scope if not root]
+    #[arg(long, value_name = "DIR", env = "SCOPE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Running {
+    /// The state directory: the one given, else the user's.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(default_state_dir)
+    }
+}
+
+fn default_state_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/scope");
+    }
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    state.or_else(home).unwrap_or_else(std::env::temp_dir).join("scope")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Longest host name, in bytes (RFC 1035 §2.3.4).
+const HOST_NAME_BYTES_MAX: usize = 253;
+
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = (1..=HOST_NAME_BYTES_MAX).contains(&text.len());
+    if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("1 to {HOST_NAME_BYTES_MAX} letters, digits, `-`, `.` and `_`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_launch_is_an_environment_variable_too() {
+        let command = Cli::command();
+        let launch = command.find_subcommand("launch").expect("a subcommand");
+        for argument in launch.get_arguments().filter(|it| !matches!(it.get_id().as_str(), "help" | "detach" | "peers"))
+        {
+            let long = argument.get_long().expect("a long flag");
+            let variable = argument.get_env().and_then(|name| name.to_str());
+            assert_eq!(variable, Some(&*format!("SCOPE_{}", long.to_uppercase().replace('-', "_"))));
+        }
+    }
+
+    #[test]
+    fn a_launch_without_flags_has_the_defaults() {
+        let cli = Cli::parse_from(["scope", "launch", "one", "[2001:db8::1]:4031"]);
+        let Command::Launch(launch) = cli.command else { panic!("launch") };
+        let peers: Vec<String> = launch.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (launch.http_addr.to_string(), peers.join(" ")),
+            ("0.0.0.0:4040".into(), "one:4030 [2001:db8::1]:4031".into())
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! `scope status`: how the peer on this host does, as it says itself.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::launch::urls;
+use crate::run_file::RunFile;
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Prints how the peer does.
+pub(crate) fn status(state_dir: &Path) -> Result<()> {
+    let run =
+        RunFile::read(state_dir).with_context(|| format!("cannot read the run file in {}", state_dir.display()))?;
+    let Some(run) = run else {
+        bail!("no scope runs with the state directory {}; `sudo scope launch` starts one", state_dir.display());
+    };
+    let about = get(run.http_addr, "/api")?;
+    println!("scope {} on {}, process {}", text(&about, "version"), text(&about, "hostname"), run.pid);
+    println!("peer   {}", text(&about, "id"));
+    println!("map    {}", urls(run.http_addr).join(" "));
+    for topology in get(run.http_addr, "/api/topology")?.as_array().into_iter().flatten() {
+        let nodes = topology["stats"]["node_count"].as_u64().unwrap_or(0);
+        let edges = topology["stats"]["edge_count"].as_u64().unwrap_or(0);
+        println!("view   {:<11} {nodes} nodes, {edges} edges", text(topology, "name"));
+    }
+    for probe in get(run.http_addr, "/api/probes")?.as_array().into_iter().flatten() {
+        println!("host   {}", text(probe, "hostname"));
+        probe["sources"].as_array().into_iter().flatten().for_each(print_source);
+    }
+    Ok(())
+}
+
+fn print_source(source: &Value) {
+    let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a CPU")).unwrap_or_default();
+    let line =
+        format!("  {:<12} {:<9} {:<10} {cpu}", text(source, "name"), text(source, "state"), text(source, "mode"));
+    println!("{}", line.trim_end());
+    let reason = text(source, "reason");
+    if !reason.is_empty() {
+        println!("    {reason}");
+    }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+fn get(address: SocketAddr, path: &str) -> Result<Value> {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("http://{}{path}", SocketAddr::new(host, address.port()));
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).build().into();
+    let mut answer = agent.get(&url).call().with_context(|| format!("the peer does not answer at {url}"))?;
+    let bytes = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    let bytes = bytes.with_context(|| format!("the answer of {url} broke off"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("the answer of {url} is no JSON"))
+}

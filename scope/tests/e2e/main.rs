@@ -1,0 +1,16 @@
+//! The real program on real hosts: its own Docker daemon, containers that talk, a browser.
+//!
+//! Each test makes its own network and hosts out of namespaces (`harness`), which needs root and what
+//! `make setup` installs. `cargo test` leaves this binary out; `make e2e` and `make test` run it, and
+//! `make e2e NAME=published` runs the tests with that in their names.
+//! Logs and pictures of a run stay in `target/e2e/`.
+
+mod harness;
+
+mod command_line;
+mod containers;
+mod daemon;
+mod edges;
+mod launch;
+mod page;
+mod scale;
