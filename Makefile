@@ -97,7 +97,7 @@ page-e2e: $(PAGE) ## the page in a browser, against made-up hosts
 .PHONY: e2e
 e2e: $(PAGE) ## the real program on hosts made of namespaces, with their own Docker
 	@echo "== end to end"
-	@$(MAKE) --no-print-directory as-root COMMAND="test --package scope --test e2e -- $(NAME)"
+	@$(MAKE) --no-print-directory as-root COMMAND="test --locked --package scope --test e2e -- $(NAME)"
 
 .PHONY: bench
 bench: ## measure the hot paths

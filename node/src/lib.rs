@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use topology::PeerId;
+use topology::fact::{Source, SourceState};
 
 use hub::{Ends, Hub};
 use probe::connections;
@@ -27,6 +28,7 @@ use probe::docker;
 use probe::host;
 use probe::pace::Nudge;
 use probe::process;
+use probe::{Name, Update};
 
 /// Longest that ending may take: probes are in a round, browsers are slow to hang up.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -123,7 +125,16 @@ fn start_probes(
         tasks.spawn(async { drop(join.await) });
     }
     tasks.spawn(nudge_on_new_processes(processes, of_connections, stop.clone()));
-    let Some(docker) = config.docker.clone() else { return Ok(Vec::new()) };
+    let Some(docker) = config.docker.clone() else {
+        let off = Source {
+            state: SourceState::Off,
+            mode: String::new(),
+            reason: "switched off by --no-docker: containers are known by their cgroups alone".to_owned(),
+        };
+        // A hub that has gone needs no status.
+        tasks.spawn(async move { drop(updates.send(Update::Status(Name::Docker, off)).await) });
+        return Ok(Vec::new());
+    };
     let wiring = docker::Wiring { updates, init_pids, nudge: Box::new(move || of_processes.nudge()), unreadable };
     Ok(vec![docker::spawn(docker, wiring, stop.clone()).map_err(RunError::Thread)?])
 }

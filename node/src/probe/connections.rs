@@ -93,7 +93,14 @@ impl Probe {
         let facts = self.flows.facts_if_changed().map(|facts| Update::Facts(Name::Connections, facts));
         let gauges =
             self.flows.gauges_if_changed(now).map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block)));
-        Round { updates: facts.into_iter().chain(gauges).collect(), status: status(&scans, left_out) }
+        let has_orphans = self.has_orphans(&scans);
+        Round { updates: facts.into_iter().chain(gauges).collect(), status: status(&scans, left_out > 0, has_orphans) }
+    }
+
+    /// Whether there are sockets that some process holds, but none we may look into.
+    fn has_orphans(&self, scans: &Scans) -> bool {
+        let mut sockets = scans.namespaces.iter().flat_map(|scan| scan.listeners.iter().chain(scan.connections.iter()));
+        sockets.any(|socket| socket.inode != 0 && self.owners.of(socket.inode).is_empty())
     }
 }
 
@@ -108,11 +115,15 @@ fn namespaces(table: &ProcessTable) -> Namespaces {
     namespaces
 }
 
-fn status(scans: &Scans, left_out: usize) -> Source {
-    let mut reasons: Vec<String> =
-        scans.problems.iter().map(|(problem, count)| times(&problem.to_string(), *count)).collect();
-    if left_out > 0 {
-        reasons.push(format!("{left_out} relations beyond the first {} were left out", flows::FLOWS_MAX));
+/// No reason says how many: a number that changes from scan to scan would be a new fact each time (I3).
+fn status(scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
+    let mut reasons: Vec<String> = scans.problems.iter().map(|(problem, _)| problem.to_string()).collect();
+    if is_cut {
+        reasons.push(format!("too many relations: only {} are kept", flows::FLOWS_MAX));
+    }
+    // Root sees all owners but those of the kernel's own sockets.
+    if has_orphans && !rustix::process::geteuid().is_root() {
+        reasons.push("not root: connections of other users' processes are missing; run as root".to_owned());
     }
     let state = match (scans.namespaces.is_empty(), reasons.is_empty()) {
         (true, _) => SourceState::Off,
@@ -121,8 +132,4 @@ fn status(scans: &Scans, left_out: usize) -> Source {
     };
     let mode = scans.namespaces.iter().map(|scan| scan.source).min().map_or("", netns::Source::as_str);
     Source { state, mode: mode.to_owned(), reason: reasons.join("; ") }
-}
-
-fn times(problem: &str, count: usize) -> String {
-    if count > 1 { format!("{problem} ({count} namespaces)") } else { problem.to_owned() }
 }

@@ -1,6 +1,6 @@
 /** Ties the model to the peer and the browser: one place that dispatches, polls and keeps the URL. */
 import { untrack } from "svelte";
-import { feedUrl, detailUrl, get, pathUrl, poll, type Options } from "./net/api";
+import { feedUrl, detailUrl, get, pathUrl, poll, topologiesUrl, type Options } from "./net/api";
 import { Feed } from "./net/socket";
 import { Graph } from "./model/graph";
 import { levels, metricChoices } from "./model/metrics";
@@ -170,7 +170,7 @@ export class Session {
 
   private async askTopologies(signal: AbortSignal): Promise<void> {
     const [topologies, probes] = await Promise.all([
-      get(pathUrl(document.baseURI, "api/topology"), signal),
+      get(topologiesUrl(document.baseURI, this.state.view.options), signal),
       get(pathUrl(document.baseURI, "api/probes"), signal),
     ]);
     if (signal.aborted) return;

@@ -24,6 +24,17 @@ export function detailUrl(page: string, card: Card, options: Options): string {
   return url.href;
 }
 
+/**
+ * All topologies, with their figures for the options of the one that is shown. A query without any parameter would get
+ * figures of views that leave nothing out.
+ */
+export function topologiesUrl(page: string, options: Options): string {
+  const url = new URL("api/topology", page);
+  url.search = query(options, { t: METRICS_EVERY });
+  url.hash = "";
+  return url.href;
+}
+
 /** A path below the page, such as `api/probes`. */
 export function pathUrl(page: string, path: string): string {
   return new URL(path, page).href;
