@@ -195,9 +195,11 @@ impl Claims {
         }
     }
 
-    /// The container that alone has `address` on this host.
+    /// The container that alone has `address` on this host. Where other containers share its namespace it could be any of
+    /// them, so it is none.
     pub(crate) fn container(&self, address: IpAddr) -> Option<&Party> {
-        self.containers.get(&address).map(|(party, _)| party)
+        let (party, netns) = self.containers.get(&address)?;
+        netns.is_none_or(|netns| self.tenants.get(&netns) == Some(party)).then_some(party)
     }
 
     /// Addresses of this host's containers.
@@ -217,42 +219,39 @@ impl Claims {
         !around.any(|net| self.addresses.intersection(&other.addresses).any(|own| address::contains(*net, *own)))
     }
 
-    /// Who serves `to:port` in a network namespace of this host, for a client that comes from one of `from`: those that hold
-    /// its accepted connections, else the listener.
-    pub(crate) fn serving(&self, door: Door, to: IpAddr, from: &Visitor<'_>) -> Vec<Party> {
+    /// Who serves `to:port` in a network namespace of this host, for a client that comes from one of `from`: whoever holds the
+    /// connections it accepted from there, else the listener. Where several hold such connections, which of them is meant
+    /// cannot be told, but they all serve what the listener stands for.
+    pub(crate) fn serving(&self, door: Door, to: IpAddr, from: &Visitor<'_>) -> Option<Party> {
         let accepted = self.accepted.get(&door).into_iter().flatten();
-        let mut parties = Vec::new();
-        for (_, party) in accepted.filter(|(remote, _)| from(*remote)) {
-            if !parties.contains(party) {
-                parties.push(party.clone());
-            }
+        let mut holders = accepted.filter(|(remote, _)| from(*remote)).map(|(_, party)| party);
+        if let Some(first) = holders.next()
+            && holders.all(|holder| holder == first)
+        {
+            return Some(first.clone());
         }
-        if parties.is_empty() {
-            let offers = self.offers.get(&door).into_iter().flatten();
-            let best = offers.filter_map(|offer| Some((offer.fit(to)?, &offer.party))).min_by_key(|(fit, _)| *fit);
-            parties.extend(best.map(|(_, party)| party.clone()));
-        }
-        parties
+        let offers = self.offers.get(&door).into_iter().flatten();
+        let best = offers.filter_map(|offer| Some((offer.fit(to)?, &offer.party))).min_by_key(|(fit, _)| *fit);
+        best.map(|(_, party)| party.clone())
     }
 
     /// Who is behind `to:port`, where `to` is an address of this host or of one of its containers.
-    pub(crate) fn behind(&self, protocol: Protocol, to: IpAddr, port: u16, from: &Visitor<'_>) -> Vec<Party> {
-        if let Some(parties) = self.behind_container(protocol, to, port, from) {
-            return parties;
+    pub(crate) fn behind(&self, protocol: Protocol, to: IpAddr, port: u16, from: &Visitor<'_>) -> Option<Party> {
+        if self.containers.contains_key(&to) {
+            return self.behind_container(protocol, to, port, from);
         }
         if let Some(published) = self.publication(protocol, to, port) {
             // Through the proxy or a masquerade the container sees the bridge's address: whose connection it is cannot be told.
-            let (to, port) = (published.container, published.container_port);
-            return self.behind_container(protocol, to, port, &|_| false).unwrap_or_default();
+            return self.behind_container(protocol, published.container, published.container_port, &|_| false);
         }
-        let serving = self.netns.map(|netns| self.serving((netns, protocol, port), to, from)).unwrap_or_default();
-        serving.into_iter().filter(|party| !party.is_docker_proxy()).collect()
+        let serving = self.netns.and_then(|netns| self.serving((netns, protocol, port), to, from));
+        serving.filter(|party| !party.is_docker_proxy())
     }
 
-    fn behind_container(&self, protocol: Protocol, to: IpAddr, port: u16, from: &Visitor<'_>) -> Option<Vec<Party>> {
-        let (container, netns) = self.containers.get(&to)?;
-        let serving = netns.map(|netns| self.serving((netns, protocol, port), to, from)).unwrap_or_default();
-        Some(if serving.is_empty() { vec![container.clone()] } else { serving })
+    fn behind_container(&self, protocol: Protocol, to: IpAddr, port: u16, from: &Visitor<'_>) -> Option<Party> {
+        let (_, netns) = self.containers.get(&to)?;
+        let serving = netns.and_then(|netns| self.serving((netns, protocol, port), to, from));
+        serving.or_else(|| self.container(to).cloned())
     }
 
     fn publication(&self, protocol: Protocol, to: IpAddr, port: u16) -> Option<&Published> {

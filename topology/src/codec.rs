@@ -59,8 +59,9 @@ mod tests {
     use ciborium::{Value, cbor};
 
     use super::*;
-    use crate::fact::{Container, ContainerState, Host, Process};
-    use crate::id::{ContainerId, ProcessId};
+    use crate::fact::{Container, ContainerState, Port, Protocol, Source, SourceState, Status};
+    use crate::id::{ContainerId, Timestamp};
+    use crate::synthetic::SyntheticHost;
 
     fn container() -> Fact {
         let mut container = Container::new(ContainerId::new("4f5e").expect("an id"));
@@ -71,16 +72,26 @@ mod tests {
         Fact::Container(container)
     }
 
+    /// Facts of every kind.
     fn facts() -> Vec<Fact> {
-        let process = Process::new(ProcessId { pid: 1, start: 7 });
-        let host = Host { name: "a".into(), ..Host::default() };
-        vec![container(), Fact::Process(process), Fact::Host(host)]
+        let host = SyntheticHost::new(1, 2);
+        let gauges = host.gauges(Timestamp(1_800_000_000_000)).into_iter().map(Fact::Gauges);
+        let source = Source { state: SourceState::Off, mode: String::new(), reason: "no daemon".into() };
+        let status = Fact::Status(Status { sources: [("docker".to_owned(), source)].into() });
+        let mut facts: Vec<Fact> = host.facts().into_iter().chain(gauges).chain([status, container()]).collect();
+        facts.dedup_by_key(|fact| std::mem::discriminant(fact));
+        facts.extend(host.gauges(Timestamp(7)).into_iter().map(Fact::Gauges));
+        facts
     }
 
     /// The fields of a fact's map, to add to and take from.
     fn fields(value: &mut Value) -> &mut Vec<(Value, Value)> {
         let kind = &mut value.as_map_mut().expect("a fact is a map of its kind")[0].1;
-        kind.as_map_mut().expect("a fact's value is a map")
+        let fields = kind.as_map_mut().expect("a fact's value is a map");
+        if fields.len() == 1 && fields[0].1.is_map() && fields[0].0.as_text() != Some("sources") {
+            return fields[0].1.as_map_mut().expect("gauges are a map of their kind");
+        }
+        fields
     }
 
     fn recode(fact: &Fact, change: impl Fn(&mut Vec<(Value, Value)>)) -> Vec<u8> {
@@ -116,12 +127,27 @@ mod tests {
 
     #[test]
     fn words_of_a_newer_peer_become_unknown() {
-        let newer = recode(&container(), |fields| {
-            let state = fields.iter_mut().find(|(name, _)| name.as_text() == Some("state")).expect("a state");
-            state.1 = "hibernating".into();
-        });
-        let Ok(Fact::Container(read)) = decode(&container().key(), &newer) else { panic!("a container") };
-        assert_eq!(read.state, ContainerState::Unknown);
+        let mut known = Container::new(ContainerId::new("4f5e").expect("an id"));
+        known.ports.push(Port { container_port: 443, protocol: Protocol::Udp, published: None });
+        let words: [(&str, Value); 2] = [
+            ("word", "hibernating".into()),
+            ("word with a value", cbor!({ "hibernating" => { "since" => 7 } }).expect("CBOR")),
+        ];
+        for (name, word) in words {
+            let newer = recode(&Fact::Container(known.clone()), |fields| {
+                for (field, value) in fields {
+                    match field.as_text() {
+                        Some("state") => *value = word.clone(),
+                        Some("ports") => {
+                            value.as_array_mut().expect("a list")[0].as_map_mut().expect("a map")[1].1 = "quic".into()
+                        }
+                        _ => {}
+                    }
+                }
+            });
+            let Ok(Fact::Container(read)) = decode(&Key::Container(known.id.clone()), &newer) else { panic!("{name}") };
+            assert_eq!((read.state, read.ports[0].protocol), (ContainerState::Unknown, Protocol::Other), "{name}");
+        }
     }
 
     #[test]

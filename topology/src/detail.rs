@@ -115,10 +115,16 @@ const COUNT: Column = column("count", "Count", true, "number");
 const REMOTE: Column = column("remote", "Remote", false, "");
 
 impl Detail {
-    /// The details of a node of a view at `now`; `None` if there is no such thing in the cluster.
+    /// The details of a node at `now`; `None` if there is no such thing in the cluster. Draws a view for it.
     #[must_use]
     pub fn of(cluster: &Cluster, kind: Kind, id: &NodeId, now: Timestamp) -> Option<Self> {
-        let drawn = View::of(cluster, kind, Options::default());
+        Self::of_view(&View::of(cluster, kind, Options::default()), cluster, id, now)
+    }
+
+    /// The same, from a view of the cluster that leaves nothing out: one with [`Options::default`].
+    #[must_use]
+    pub fn of_view(drawn: &View, cluster: &Cluster, id: &NodeId, now: Timestamp) -> Option<Self> {
+        let kind = drawn.kind();
         let node = drawn.node(id).cloned().or_else(|| unconnected(cluster, id))?;
         let mut summary = Summary::with(&node, cluster, now, Samples::All);
         if let Subject::Container { peer, container, .. } = &node.subject {
@@ -129,7 +135,7 @@ impl Detail {
             summary,
             controls: [],
             children: children(cluster, kind, &node, now),
-            connections: connections(cluster, kind, id, &drawn),
+            connections: connections(cluster, kind, id, drawn),
         })
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gauges::Gauges;
 use crate::id::{ContainerId, ImageId, Netns, ProcessId, Timestamp};
@@ -110,7 +110,7 @@ pub struct Container {
     #[serde(default)]
     pub started_at: Option<Timestamp>,
     /// What it is doing now.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub state: ContainerState,
     /// How often its restart policy restarted it.
     #[serde(default)]
@@ -195,6 +195,20 @@ pub enum ContainerState {
     /// A word of a runtime newer than us.
     #[serde(other)]
     Unknown,
+}
+
+/// A state, or that it is one we do not know: a newer peer may have more to say of it than a word.
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ContainerState, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Known(ContainerState),
+        Newer(serde::de::IgnoredAny),
+    }
+    Told::deserialize(deserializer).map(|told| match told {
+        Told::Known(state) => state,
+        Told::Newer(_) => ContainerState::Unknown,
+    })
 }
 
 impl ContainerState {
@@ -291,16 +305,20 @@ pub enum Protocol {
     Udp,
     /// SCTP.
     Sctp,
+    /// A protocol of a peer newer than us.
+    #[serde(other)]
+    Other,
 }
 
 impl Protocol {
-    /// `tcp`, `udp` or `sctp`.
+    /// `tcp`, `udp`, `sctp` or `other`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Sctp => "sctp",
+            Self::Other => "other",
         }
     }
 }

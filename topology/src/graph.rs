@@ -78,13 +78,20 @@ impl HostGraph {
         }
     }
 
-    /// Takes a fact; returns whether anything differs. Gauges are none of the graph's business.
+    /// Takes a fact; returns whether anything differs that claims, edges or views are made of. Gauges are none of the graph's
+    /// business.
     pub(crate) fn put(&mut self, fact: Fact) -> bool {
         match fact {
             Fact::Host(host) => set(&mut self.host, host),
-            Fact::Status(status) => set(&mut self.status, status),
+            Fact::Status(status) => {
+                set(&mut self.status, status);
+                false
+            }
             Fact::Container(it) => put(&mut self.containers, it.id.clone(), it),
-            Fact::Image(it) => put(&mut self.images, it.id.clone(), it),
+            Fact::Image(it) => {
+                put(&mut self.images, it.id.clone(), it);
+                false
+            }
             Fact::Process(it) => put(&mut self.processes, it.id, it),
             Fact::Listener(it) => put(&mut self.listeners, it.key, it),
             Fact::Flow(it) => put(&mut self.flows, it.key, it),
@@ -92,13 +99,19 @@ impl HostGraph {
         }
     }
 
-    /// Takes a fact back; returns whether anything differs.
+    /// Takes a fact back; returns the same.
     pub(crate) fn remove(&mut self, key: &Key) -> bool {
         match key {
             Key::Host => set(&mut self.host, Host::default()),
-            Key::Status => set(&mut self.status, Status::default()),
+            Key::Status => {
+                self.status = Arc::default();
+                false
+            }
             Key::Container(id) => self.containers.remove(id).is_some(),
-            Key::Image(id) => self.images.remove(id).is_some(),
+            Key::Image(id) => {
+                self.images.remove(id);
+                false
+            }
             Key::Process(id) => self.processes.remove(id).is_some(),
             Key::Listener(key) => self.listeners.remove(key).is_some(),
             Key::Flow(key) => self.flows.remove(key).is_some(),

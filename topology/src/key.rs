@@ -129,7 +129,9 @@ fn owner(text: &str) -> Option<Owner> {
 }
 
 fn protocol(text: &str) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol.as_str() == text)
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Other]
+        .into_iter()
+        .find(|protocol| protocol.as_str() == text)
 }
 
 #[cfg(test)]

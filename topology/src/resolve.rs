@@ -164,10 +164,10 @@ impl<F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'_, F> {
         if client.is_docker_proxy() {
             return; // The client's own connection, to the published port, is the edge.
         }
-        edges.extend(self.servers(flow, &client).into_iter().map(|server| edge(flow, client.clone(), server)));
+        edges.extend(self.server(flow, &client).map(|server| edge(flow, client.clone(), server)));
     }
 
-    fn servers(&mut self, flow: &Flow, client: &Party) -> Vec<Party> {
+    fn server(&mut self, flow: &Flow, client: &Party) -> Option<Party> {
         let (to, protocol, port) = (flow.key.remote, flow.key.protocol, flow.key.port);
         let own = self.own;
         if to.is_loopback() && !own.is_host_netns(flow.netns) {
@@ -179,13 +179,11 @@ impl<F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'_, F> {
         self.asked.addresses.insert(to);
         self.asked.sockets.insert((to, protocol, port));
         if let Some(peer) = self.index.holder(to) {
-            let Some(claims) = (self.claims_of)(peer).filter(|claims| own.agrees_on(to, claims)) else {
-                return Vec::new();
-            };
+            let claims = (self.claims_of)(peer).filter(|claims| own.agrees_on(to, claims))?;
             let behind = claims.behind(protocol, to, port, &|remote| self.own.has(remote));
-            return if behind.is_empty() { vec![Party::Host(peer.clone())] } else { behind };
+            return Some(behind.unwrap_or_else(|| Party::Host(peer.clone())));
         }
-        if self.index.is_local(to) { Vec::new() } else { vec![Party::Internet] }
+        (!self.index.is_local(to)).then_some(Party::Internet)
     }
 
     /// Whether a server on this host would see `remote` as the address of this flow's client.
@@ -206,9 +204,11 @@ impl<F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'_, F> {
         if !server.is_docker_proxy() {
             return Some(edge(flow, client, server));
         }
-        let behind = self.own.addresses.iter().find_map(|address| {
-            self.own.behind(flow.key.protocol, *address, flow.key.port, &|_| false).into_iter().next()
-        })?;
+        // It was accepted on some address of ours: if they lead to different containers, to which is not known.
+        let (protocol, port) = (flow.key.protocol, flow.key.port);
+        let mut behind = self.own.addresses.iter().filter_map(|to| self.own.behind(protocol, *to, port, &|_| false));
+        let first = behind.next()?;
+        let behind = behind.all(|other| other == first).then_some(first)?;
         Some(edge(flow, client, behind))
     }
 

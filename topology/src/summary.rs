@@ -179,13 +179,12 @@ fn of_group(id: &NodeId, members: usize) -> Labels {
         NodeId::ImageName(name) | NodeId::Hostname(name) => (name, "container"),
         _ => return Labels { label: id.to_string(), minor: String::new(), rank: String::new() },
     };
-    let name = if name.is_empty() { "(none)" } else { name };
     let plural = match (members, thing) {
         (1, _) => "",
         (_, "process") => "es",
         _ => "s",
     };
-    Labels { label: name.into(), minor: format!("{members} {thing}{plural}"), rank: name.into() }
+    Labels { label: name.to_string(), minor: format!("{members} {thing}{plural}"), rank: name.to_string() }
 }
 
 fn of_pseudo(id: &NodeId, host: Option<&Host>) -> Labels {

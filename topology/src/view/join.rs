@@ -15,7 +15,12 @@ use crate::node::{Node, NodeId, Subject};
 /// A vertex by its place in [`Join::vertices`].
 pub(super) type Place = u32;
 
-/// One host's share, with the places its edges lead to.
+/// What of `a` is not in `b`; both sorted.
+fn without(a: &[Place], b: &[Place]) -> Vec<Place> {
+    a.iter().filter(|place| b.binary_search(place).is_err()).copied().collect()
+}
+
+/// One host's share, with the places its edges lead to, sorted.
 #[derive(Debug)]
 struct Held {
     peer: PeerId,
@@ -29,7 +34,7 @@ struct Vertex {
     id: NodeId,
     /// By peer.
     held: Vec<Held>,
-    /// Vertices that point here, once for each share that says so; in no order.
+    /// Vertices that point here, once for each share that says so; sorted.
     pointers: Vec<Place>,
     /// Whether some host knows what it is.
     is_known: bool,
@@ -134,7 +139,8 @@ impl Join {
     pub(super) fn put(&mut self, peer: &PeerId, id: NodeId, share: Share) -> Place {
         let place = self.place(id);
         if self.held(place, peer).is_none_or(|held| held.share != share) {
-            let targets: Box<[Place]> = share.adjacency.iter().map(|target| self.place(target.clone())).collect();
+            let mut targets: Box<[Place]> = share.adjacency.iter().map(|target| self.place(target.clone())).collect();
+            targets.sort_unstable();
             self.replace(place, peer, Some(Held { peer: peer.clone(), share, targets }));
         }
         place
@@ -152,21 +158,38 @@ impl Join {
 
     fn replace(&mut self, place: Place, peer: &PeerId, new: Option<Held>) {
         self.touch(place);
-        for target in new.iter().flat_map(|held| &held.targets) {
-            self.vertex_mut(*target).pointers.push(place);
-        }
         let old = self.swap(place, peer, new);
-        for target in old.iter().flat_map(|held| &held.targets) {
-            let pointers = &mut self.vertex_mut(*target).pointers;
-            if let Some(at) = pointers.iter().position(|pointer| *pointer == place) {
-                pointers.swap_remove(at);
-            }
+        let [gone, come] = {
+            let [old, new] =
+                [old.as_ref(), self.held(place, peer)].map(|held| held.map_or(&[][..], |held| &held.targets));
+            [without(old, new), without(new, old)]
+        };
+        for target in gone {
+            self.unpoint(place, target);
         }
-        self.touch_targets(place, old.as_ref(), peer);
+        for target in come {
+            self.point(place, target);
+        }
         let is_known = self.vertex(place).held.iter().any(|held| held.share.subject.is_some());
         if is_known != std::mem::replace(&mut self.vertex_mut(place).is_known, is_known) {
             self.touch_neighbours(place);
         }
+    }
+
+    /// Where an edge comes or goes a node may have been connected, or not be any more.
+    fn point(&mut self, from: Place, to: Place) {
+        let pointers = &mut self.vertex_mut(to).pointers;
+        let at = pointers.partition_point(|pointer| *pointer < from);
+        pointers.insert(at, from);
+        self.touch(to);
+    }
+
+    fn unpoint(&mut self, from: Place, to: Place) {
+        let pointers = &mut self.vertex_mut(to).pointers;
+        if let Ok(at) = pointers.binary_search(&from) {
+            pointers.remove(at);
+        }
+        self.touch(to);
     }
 
     /// Puts a share into its vertex; gives back the one it takes the place of.
@@ -180,16 +203,6 @@ impl Join {
                 None
             }
             (Err(_), None) => None,
-        }
-    }
-
-    /// Touches where edges came or went: there a node may have been connected, or not be any more.
-    fn touch_targets(&mut self, place: Place, old: Option<&Held>, peer: &PeerId) {
-        let [old, new] = [old, self.held(place, peer)].map(|held| held.map_or(&[][..], |held| &held.targets));
-        let differs =
-            |a: &[Place], b: &[Place]| -> Vec<Place> { a.iter().filter(|it| !b.contains(it)).copied().collect() };
-        for target in [differs(old, new), differs(new, old)].concat() {
-            self.touch(target);
         }
     }
 
@@ -253,10 +266,8 @@ impl Join {
         }
         let mut adjacency: Vec<NodeId> =
             targets().filter(|target| target.is_known).map(|target| target.id.clone()).collect();
-        if vertex.held.len() > 1 {
-            adjacency.sort_unstable();
-            adjacency.dedup();
-        }
+        adjacency.sort_unstable();
+        adjacency.dedup();
         Some(Node { id: vertex.id.clone(), subject: vertex.subject()?, adjacency })
     }
 }

@@ -1,5 +1,7 @@
 //! The per-host half of a view: which nodes one host knows, and which edges it tells of.
 
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
 use super::Kind;
@@ -137,7 +139,7 @@ fn party_id(kind: Kind, party: &Party) -> Option<NodeId> {
 fn of_process(kind: Kind, peer: &PeerId, process: &Process, container: Option<&Container>) -> Option<NodeId> {
     match kind {
         Kind::Processes => Some(NodeId::Process(peer.clone(), process.id.pid)),
-        Kind::ProcessesByName => Some(NodeId::ProcessName(process.name.as_str().into())),
+        Kind::ProcessesByName => name(&process.name).map(NodeId::ProcessName),
         Kind::Hosts => Some(NodeId::Host(peer.clone())),
         Kind::Containers | Kind::ContainersByImage | Kind::ContainersByHostname => match container {
             Some(container) => of_container(kind, peer, container),
@@ -149,11 +151,16 @@ fn of_process(kind: Kind, peer: &PeerId, process: &Process, container: Option<&C
 fn of_container(kind: Kind, peer: &PeerId, container: &Container) -> Option<NodeId> {
     match kind {
         Kind::Containers => Some(NodeId::Container(container.id.clone())),
-        Kind::ContainersByImage => Some(NodeId::ImageName(image_name(&container.image).into())),
-        Kind::ContainersByHostname => Some(NodeId::Hostname(container.hostname.as_str().into())),
+        Kind::ContainersByImage => name(image_name(&container.image)).map(NodeId::ImageName),
+        Kind::ContainersByHostname => name(&container.hostname).map(NodeId::Hostname),
         Kind::Hosts => Some(NodeId::Host(peer.clone())),
         Kind::Processes | Kind::ProcessesByName => None,
     }
+}
+
+/// The name of a group; what has none is in no group.
+fn name(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// Whether a process is, or is part of, a node.

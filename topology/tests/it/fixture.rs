@@ -130,6 +130,7 @@ impl Scribe {
             match word.split_once('=') {
                 None => container.networks.entry("bridge".into()).or_default().push(address(word)),
                 Some(("image", image)) => container.image = image.into(),
+                Some(("hostname", name)) => container.hostname = name.into(),
                 Some(("init", pid)) => container.init_pid = Some(pid.parse().expect("a pid")),
                 Some(("label", label)) => drop(container.labels.insert(label.into(), "system".into())),
                 Some(("state", "exited")) => container.state = ContainerState::Exited(1),
@@ -206,9 +207,11 @@ impl Scribe {
     }
 }
 
+/// `[ADDRESS:]HOST_PORT:CONTAINER_PORT`.
 fn published(ports: &str) -> Port {
-    let (outside, inside) = ports.split_once(':').expect("host port:container port");
-    let outside = SocketAddr::from((Ipv4Addr::UNSPECIFIED, outside.parse().expect("a port")));
+    let (outside, inside) = ports.rsplit_once(':').expect("host port:container port");
+    let outside =
+        outside.parse().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, outside.parse().expect("a port"))));
     Port { container_port: inside.parse().expect("a port"), protocol: Protocol::Tcp, published: Some(outside) }
 }
 

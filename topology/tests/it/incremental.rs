@@ -24,6 +24,8 @@ enum Event {
     Churn { host: u32, step: u32 },
     /// A host is forgotten.
     Forget { host: u32 },
+    /// Somebody looks. What happened in between is seen at once.
+    Look,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -33,6 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => some.prop_map(|(host, from, count)| Event::Unsay { host, from, count }),
         3 => (0..HOSTS, 0_u32..9).prop_map(|(host, step)| Event::Churn { host, step }),
         1 => (0..HOSTS).prop_map(|host| Event::Forget { host }),
+        4 => Just(Event::Look),
     ]
 }
 
@@ -51,6 +54,7 @@ fn happen(writer: &mut Writer, event: &Event) {
         }
         Event::Churn { host: number, step } => writer.apply(&host(number).peer(), host(number).churn(*step)),
         Event::Forget { host: number } => writer.forget(&host(number).peer()),
+        Event::Look => {}
     }
 }
 
@@ -89,12 +93,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn following_is_drawing_from_scratch(events in prop::collection::vec(event(), 1..14)) {
+    fn following_is_drawing_from_scratch(events in prop::collection::vec(event(), 1..20)) {
         let mut writer = Writer::default();
         let mut views = views();
         let mut shown: Vec<BTreeMap<NodeId, Arc<Node>>> = vec![BTreeMap::new(); views.len()];
-        for event in &events {
+        for event in events.iter().chain([&Event::Look]) {
             happen(&mut writer, event);
+            if !matches!(event, Event::Look) {
+                continue;
+            }
             let cluster = writer.cluster();
             for (view, shown) in views.iter_mut().zip(&mut shown) {
                 let diff = view.update(&cluster);

@@ -81,6 +81,69 @@ fn a_worker_that_holds_the_connection_comes_before_the_master_that_listens() {
 }
 
 #[test]
+fn of_several_workers_with_connections_none_is_picked() {
+    let text = "
+        host a 10.0.0.1/24
+        container web 172.17.0.3 init=30
+        process 20 psql
+        process 21 psql
+        process 30 postgres listen 5432
+        process 31 backend
+        process 32 backend
+        flow 20 -> 127.0.0.1:5432
+        flow 21 -> 127.0.0.1:5432
+        flow 31:5432 <- 127.0.0.1
+        flow 32:5432 <- 127.0.0.1
+    ";
+    assert_snapshot!(draw(&cluster(text), Kind::Processes, "t=1s"), @r#"
+    postgres (a (30)) square
+    psql (a (20)) square -> postgres (a (30))
+    psql (a (21)) square -> postgres (a (30))
+    "#);
+}
+
+#[test]
+fn an_address_that_containers_share_is_that_of_the_one_that_used_it() {
+    let text = "
+        host a 10.0.0.1/24
+        container web 172.17.0.2 init=20
+        container side network=web
+        container api 172.17.0.3 init=40
+        process 20 nginx in web
+        process 30 agent in side
+        process 40 api in api listen 8000
+        flow 30 -> 172.17.0.3:8000
+        flow 40:8000 <- 172.17.0.2
+        flow 40 -> 172.17.0.2:9100
+    ";
+    assert_snapshot!(containers(text), @r#"
+    api (a) hexagon
+    side (a) hexagon -> api (a)
+    web (a) hexagon
+    "#);
+}
+
+#[test]
+fn a_port_published_twice_on_different_addresses_makes_no_edge_from_the_proxy() {
+    let text = "
+        host a 10.0.0.1/24 10.0.0.2/24
+        container one 172.17.0.2 publish=10.0.0.1:8080:80 init=20
+        container two 172.17.0.3 publish=10.0.0.2:8080:80 init=30
+        process 20 nginx in one listen 80
+        process 30 nginx in two listen 80
+        process 40 docker-proxy listen 8080
+        process 50 wget
+        flow 40:8080 <- 203.0.113.77
+        flow 50 -> 10.0.0.2:8080
+    ";
+    assert_snapshot!(containers(text), @r#"
+    Uncontained (a) squares -> two (a)
+    one (a) hexagon
+    two (a) hexagon
+    "#);
+}
+
+#[test]
 fn a_server_without_a_known_process_is_its_container() {
     let text = "
         host a 10.0.0.1/24

@@ -114,3 +114,14 @@ fn hosts_show_what_comes_from_and_goes_outside() {
     shop (example.org) circle -> shop (example.org), The Internet (Outbound connections)
     "#);
 }
+
+#[test]
+fn containers_without_an_image_or_host_name_are_in_no_group() {
+    let text = "
+        host a 10.0.0.1/24
+        container web 172.17.0.2 image= hostname=
+        container api 172.17.0.3
+    ";
+    assert_snapshot!(draw(&cluster(text), Kind::ContainersByImage, ""), @"busybox (1 container) hexagons");
+    assert_snapshot!(draw(&cluster(text), Kind::ContainersByHostname, ""), @"api (1 container) hexagons");
+}
