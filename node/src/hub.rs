@@ -10,7 +10,7 @@
 mod ledger;
 
 use bytes::Bytes;
-use gossip::{Applied, Interval, Limits, LocalOrigin, OriginId, Replica};
+use gossip::{Applied, Interval, Limits, LocalOrigin, OriginId, PublishError, Replica};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use topology::cluster::Writer;
@@ -27,8 +27,8 @@ const UPDATES_MAX: usize = 64;
 /// Updates taken at once: a burst is one publication.
 const BATCH_MAX: usize = 32;
 
-/// Tombstones kept before they are collected: without a mesh nobody needs them.
-const TOMBSTONES_MAX: usize = 4096;
+/// A value that an origin may say is one that its readers take.
+const _: () = assert!(gossip::VALUE_BYTES_MAX == codec::VALUE_BYTES_MAX);
 
 /// Owner of the replica and of the merged picture.
 pub(crate) struct Hub {
@@ -50,14 +50,14 @@ pub(crate) struct Ends {
 }
 
 impl Hub {
-    /// The hub of one run of a peer, whose id as text is `peer`.
-    pub(crate) fn new(origin: OriginId, peer: PeerId) -> (Self, Ends) {
+    /// The hub of one run of a peer, whose id as text is `peer`. Its facts stay within `limits`.
+    pub(crate) fn new(origin: OriginId, peer: PeerId, limits: Limits) -> (Self, Ends) {
         let (updates, received) = mpsc::channel(UPDATES_MAX);
         let (cluster, published) = watch::channel(Cluster::default());
         let hub = Self {
             peer,
-            local: LocalOrigin::new(origin, Limits::default()),
-            replica: Replica::new(origin.peer, Limits::default()),
+            local: LocalOrigin::new(origin, limits),
+            replica: Replica::new(origin.peer, limits),
             ledger: Ledger::default(),
             writer: Writer::default(),
             cluster,
@@ -83,27 +83,37 @@ impl Hub {
         }
     }
 
+    /// Publishes what changed; where there is no room for all of it, as much of the front of it as there is.
     fn publish(&mut self) {
-        let changes: Vec<_> = self.ledger.changes().into_iter().filter_map(encode).collect();
-        let interval = match self.local.publish(changes) {
-            Ok(Some(interval)) => interval,
-            Ok(None) => return,
-            Err(refused) => {
-                // What is said stays as it was; the next change is compared with that.
-                error!(%refused, "this host has more facts than a peer may say: the map no longer follows it");
-                self.ledger.refused(&refused.to_string());
-                return;
-            }
-        };
+        let mut changes: Vec<(Key, gossip::Key, Option<Bytes>)> =
+            self.ledger.changes().into_iter().filter_map(encode).collect();
+        let mut differs = self.say(&changes);
+        while let Err(refused) = differs {
+            warn!(%refused, "facts are left out");
+            let half = changes.split_off(changes.len() / 2);
+            self.ledger.withhold(half.into_iter().map(|(key, ..)| key));
+            differs = if changes.is_empty() { Ok(false) } else { self.say(&changes) };
+        }
+        if differs.is_ok_and(|differs| differs) {
+            self.cluster.send_replace(self.writer.cluster());
+        }
+    }
+
+    /// Publishes these changes, all of them or none; whether any made a difference.
+    fn say(&mut self, changes: &[(Key, gossip::Key, Option<Bytes>)]) -> Result<bool, PublishError> {
+        let changes = changes.iter().map(|(_, key, value)| (key.clone(), value.clone()));
+        let Some(interval) = self.local.publish(changes)? else { return Ok(false) };
         self.record(&interval);
-        self.collect();
-        self.cluster.send_replace(self.writer.cluster());
+        Ok(true)
     }
 
     fn record(&mut self, interval: &Interval) {
         let changed = match self.replica.record(interval) {
             Ok(Applied::Changed(changes)) => changes,
-            Ok(Applied::Replaced) => interval.changes(),
+            Ok(Applied::Replaced) => {
+                self.writer.forget(&self.peer);
+                interval.changes()
+            }
             Ok(Applied::Known) => &[],
             Err(refused) => {
                 error!(%refused, "our own interval does not join on");
@@ -113,22 +123,15 @@ impl Hub {
         let changes: Vec<Change> = changed.iter().filter_map(decode).collect();
         self.writer.apply(&self.peer, changes);
     }
-
-    fn collect(&mut self) {
-        let origin = self.replica.origin(self.local.id().peer);
-        if origin.is_some_and(|origin| origin.tombstones() > TOMBSTONES_MAX) {
-            self.replica.collect(self.local.id().peer, self.local.version());
-        }
-    }
 }
 
-fn encode(change: Change) -> Option<(gossip::Key, Option<Bytes>)> {
+fn encode(change: Change) -> Option<(Key, gossip::Key, Option<Bytes>)> {
     let (key, value) = match change {
         Change::Put(fact) => (fact.key(), Some(Bytes::from(codec::encode(&fact)))),
         Change::Remove(key) => (key, None),
     };
     match gossip::Key::new(key.to_string().as_bytes()) {
-        Ok(key) => Some((key, value)),
+        Ok(of_origin) => Some((key, of_origin, value)),
         Err(refused) => {
             warn!(%key, %refused, "fact left out");
             None
@@ -147,5 +150,80 @@ fn decode(change: &gossip::Change) -> Option<Change> {
             warn!(key = text, %refused, "fact skipped");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gossip::{Epoch, PeerId as Origin};
+    use topology::ProcessId;
+    use topology::fact::{Fact, Host, Process, Source, SourceState};
+
+    use super::*;
+    use crate::probe::Name;
+
+    fn hub(limits: Limits) -> (Hub, watch::Receiver<Cluster>) {
+        let origin = OriginId { peer: Origin::from_bytes([7; 32]), epoch: Epoch(1) };
+        let (hub, ends) = Hub::new(origin, PeerId::new("peer-a").expect("an id"), limits);
+        (hub, ends.cluster)
+    }
+
+    fn facts(facts: impl IntoIterator<Item = Fact>) -> BTreeMap<Key, Fact> {
+        facts.into_iter().map(|fact| (fact.key(), fact)).collect()
+    }
+
+    fn processes(pids: std::ops::Range<u32>) -> Update {
+        let process = |pid| Fact::Process(Process::new(ProcessId { pid, start: 1 }));
+        Update::Facts(Name::Process, facts(pids.map(process)))
+    }
+
+    fn host() -> Update {
+        Update::Facts(Name::Host, facts([Fact::Host(Host { name: "a".into(), ..Host::default() })]))
+    }
+
+    /// Host name, number of processes and whether the status complains, as the cluster has them.
+    fn shown(cluster: &watch::Receiver<Cluster>) -> (String, usize, bool) {
+        let cluster = cluster.borrow();
+        let (_, entry) = cluster.hosts().next().expect("the host");
+        let graph = &entry.graph;
+        (graph.host.name.clone(), graph.processes.len(), graph.status.sources.contains_key("facts"))
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_told_once_there_is() {
+        let limits = Limits { entries_per_origin_max: 10, ..Limits::default() };
+        let (mut hub, cluster) = hub(limits);
+        let ok = Source { state: SourceState::Ok, mode: String::new(), reason: String::new() };
+        hub.ledger.take(Update::Status(Name::Host, ok));
+        let steps = [
+            // what a probe says, most processes that fit, whether something is left out
+            (processes(0..5), 5, false),
+            (host(), 5, false),
+            (processes(0..40), 8, true),
+            (processes(0..3), 3, false),
+        ];
+        for (step, (update, most, is_cut)) in steps.into_iter().enumerate() {
+            hub.ledger.take(update);
+            hub.publish();
+            hub.publish();
+            let (name, processes, complains) = shown(&cluster);
+            assert!(processes <= most && (is_cut || processes == most), "step {step}: {processes} processes");
+            assert_eq!((complains, name.as_str()), (is_cut, if step == 0 { "" } else { "a" }), "step {step}");
+        }
+    }
+
+    #[test]
+    fn processes_that_come_and_go_leave_nothing_behind() {
+        let limits = Limits { tombstones_per_origin_max: 64, ..Limits::default() };
+        let (mut hub, cluster) = hub(limits);
+        for generation in 0..200 {
+            hub.ledger.take(processes(generation * 10..generation * 10 + 10));
+            hub.publish();
+        }
+        let origin = hub.replica.origin(hub.local.id().peer).expect("our own");
+        assert_eq!(shown(&cluster).1, 10);
+        assert!(origin.tombstones() <= 64, "{} tombstones", origin.tombstones());
     }
 }

@@ -8,12 +8,14 @@
 mod hub;
 pub mod probe;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use gossip::{Identity, IdentityError};
+use futures_util::FutureExt as _;
+use gossip::{Identity, IdentityError, Limits};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,8 +32,11 @@ use probe::pace::Nudge;
 use probe::process;
 use probe::{Name, Update};
 
-/// Longest that ending may take: probes are in a round, browsers are slow to hang up.
+/// Longest that ending may take, all in all: probes are in a round, browsers are slow to hang up.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Tombstones of our own origin kept for peers that are behind; who is further behind gets all of it.
+const TOMBSTONES_MAX: usize = 4096;
 
 /// What a peer is told to do.
 #[derive(Clone, Debug)]
@@ -58,10 +63,13 @@ pub enum RunError {
     Identity(#[from] IdentityError),
     /// A thread for a probe could not be had.
     #[error("cannot start the docker probe: {0}")]
-    Thread(std::io::Error),
+    Thread(io::Error),
     /// The HTTP server failed.
     #[error("the HTTP server failed: {0}")]
-    Http(std::io::Error),
+    Http(io::Error),
+    /// A part without which there is nothing to see panicked.
+    #[error("it failed inside: {0}; see the log")]
+    Failed(tokio::task::JoinError),
 }
 
 /// Runs a peer that serves on `listener` until `stop` is cancelled. `ready` is called once, when it serves.
@@ -76,25 +84,39 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let identity = Identity::open(&config.state_dir)?;
     let peer = PeerId::new(&identity.peer().to_string()).expect("a peer id is base58");
-    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone());
+    let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
+    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone(), limits);
     let mut tasks = JoinSet::new();
-    tasks.spawn(hub.run(stop.clone()));
+    tasks.spawn(hub.run(stop.clone()).map(Ok));
     let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
     let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
     let app = ui::App::new(about, cluster, Registry::default());
+    tasks.spawn(ui::serve(listener, app, stop.clone()));
     ready(&peer);
-    let served = ui::serve(listener, app, stop.clone()).await;
+    let result = until_stopped(&mut tasks, &stop).await;
     stop.cancel();
-    let ended = async {
-        while tasks.join_next().await.is_some() {}
-        let joined =
-            tokio::task::spawn_blocking(|| threads.into_iter().map(thread::JoinHandle::join).all(|end| end.is_ok()));
-        let _ = joined.await;
-    };
-    if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
-        tracing::warn!("a probe did not end in time");
+    if tokio::time::timeout(STOP_TIMEOUT, end(tasks, threads)).await.is_err() {
+        tracing::warn!("a part of it did not end in time");
     }
-    served.map_err(RunError::Http)
+    result
+}
+
+/// Waits until `stop` is cancelled, or a part without which there is nothing to see fails.
+async fn until_stopped(tasks: &mut JoinSet<io::Result<()>>, stop: &CancellationToken) -> Result<(), RunError> {
+    loop {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            Some(ended) = tasks.join_next() => ended,
+        };
+        ended.map_err(RunError::Failed)?.map_err(RunError::Http)?;
+    }
+}
+
+async fn end(mut tasks: JoinSet<io::Result<()>>, threads: Vec<thread::JoinHandle<()>>) {
+    while tasks.join_next().await.is_some() {}
+    // A thread that panicked has said so.
+    let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join())));
+    let _ = joined.await;
 }
 
 /// Starts the probes. None of them can end the peer.
@@ -102,7 +124,7 @@ fn start_probes(
     config: &Config,
     updates: probe::Updates,
     stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut JoinSet<io::Result<()>>,
 ) -> Result<Vec<thread::JoinHandle<()>>, RunError> {
     let (init_pids, known_inits) = watch::channel(probe::InitPids::default());
     let (unmeasured, unreadable) = watch::channel(Arc::default());
@@ -122,9 +144,9 @@ fn start_probes(
         connections::spawn(root, updates.clone(), processes.clone(), of_connections.clone(), stop.clone()),
     ];
     for join in joins {
-        tasks.spawn(async { drop(join.await) });
+        tasks.spawn(join.map(|_| Ok(())));
     }
-    tasks.spawn(nudge_on_new_processes(processes, of_connections, stop.clone()));
+    tasks.spawn(nudge_on_new_processes(processes, of_connections, stop.clone()).map(Ok));
     let Some(docker) = config.docker.clone() else {
         let off = Source {
             state: SourceState::Off,
@@ -132,7 +154,10 @@ fn start_probes(
             reason: "switched off by --no-docker: containers are known by their cgroups alone".to_owned(),
         };
         // A hub that has gone needs no status.
-        tasks.spawn(async move { drop(updates.send(Update::Status(Name::Docker, off)).await) });
+        tasks.spawn(async move {
+            let _ = updates.send(Update::Status(Name::Docker, off)).await;
+            Ok(())
+        });
         return Ok(Vec::new());
     };
     let wiring = docker::Wiring { updates, init_pids, nudge: Box::new(move || of_processes.nudge()), unreadable };

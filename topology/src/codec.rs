@@ -139,7 +139,7 @@ mod tests {
                     match field.as_text() {
                         Some("state") => *value = word.clone(),
                         Some("ports") => {
-                            value.as_array_mut().expect("a list")[0].as_map_mut().expect("a map")[1].1 = "quic".into()
+                            value.as_array_mut().expect("a list")[0].as_map_mut().expect("a map")[1].1 = "quic".into();
                         }
                         _ => {}
                     }

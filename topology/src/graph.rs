@@ -8,7 +8,7 @@ use crate::id::{ContainerId, ImageId, PeerId, ProcessId};
 use crate::key::Key;
 
 /// What happened to one key of an origin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It has this value now.
     Put(Box<Fact>),

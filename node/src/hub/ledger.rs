@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     of_daemon: ContainerGauges,
     /// Keys whose winning fact may differ from what was told.
     touched: BTreeSet<Key>,
+    /// Keys that there was no room for.
+    withheld: BTreeSet<Key>,
     gauges: Vec<Gauges>,
 }
 
@@ -57,6 +59,10 @@ impl Ledger {
 
     fn take_status(&mut self, name: Name, source: Source) {
         let had = self.has_docker();
+        if name == Name::Docker && source.state != SourceState::Ok {
+            // Rows of a daemon that does not answer are not current.
+            self.of_daemon = ContainerGauges::default();
+        }
         self.status.sources.insert(name.as_str().to_owned(), source);
         self.touched.insert(Key::Status);
         if had != self.has_docker() {
@@ -65,11 +71,25 @@ impl Ledger {
         }
     }
 
-    /// Says that the facts could not be published.
-    pub(super) fn refused(&mut self, reason: &str) {
-        let source = Source { state: SourceState::Degraded, mode: String::new(), reason: reason.to_owned() };
-        self.status.sources.insert(FACTS.to_owned(), source);
-        self.touched.insert(Key::Status);
+    /// Takes back what there was no room for: it is told once something else is gone.
+    pub(super) fn withhold(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.withheld.extend(keys);
+        let reason = "too many facts: some of this host are left out".to_owned();
+        let source = Source { state: SourceState::Degraded, mode: String::new(), reason };
+        if self.status.sources.get(FACTS) != Some(&source) {
+            self.status.sources.insert(FACTS.to_owned(), source);
+            self.touched.insert(Key::Status);
+        }
+    }
+
+    /// Tries again what was withheld, if something is gone.
+    fn release(&mut self) {
+        let is_gone = |key: &Key| *key != Key::Status && self.winner(key).is_none();
+        if !self.withheld.is_empty() && self.touched.iter().any(is_gone) {
+            self.touched.append(&mut self.withheld);
+            self.status.sources.remove(FACTS);
+            self.touched.insert(Key::Status);
+        }
     }
 
     fn has_docker(&self) -> bool {
@@ -88,8 +108,10 @@ impl Ledger {
         known.filter(|(name, fact)| counts(*name, fact)).map(|(_, fact)| fact).next()
     }
 
-    /// What may have changed since the last call.
+    /// What may have changed since the last call, what people need first at the start: the host and its status, containers,
+    /// processes, connections.
     pub(super) fn changes(&mut self) -> Vec<Change> {
+        self.release();
         let touched = std::mem::take(&mut self.touched);
         let change = |key: Key| match (&key, self.winner(&key)) {
             (Key::Status, _) => Change::put(Fact::Status(self.status.clone())),
@@ -97,8 +119,22 @@ impl Ledger {
             (_, None) => Change::Remove(key),
         };
         let mut changes: Vec<Change> = touched.into_iter().map(change).collect();
+        changes.sort_by_key(rank);
         changes.extend(self.gauges.drain(..).map(|block| Change::put(Fact::Gauges(block))));
         changes
+    }
+}
+
+/// What goes first where there is not room for all.
+fn rank(change: &Change) -> u8 {
+    match change {
+        Change::Remove(_) => 0,
+        Change::Put(fact) => match **fact {
+            Fact::Host(_) | Fact::Status(_) => 1,
+            Fact::Container(_) | Fact::Image(_) => 2,
+            Fact::Process(_) => 3,
+            Fact::Listener(_) | Fact::Flow(_) | Fact::Gauges(_) => 4,
+        },
     }
 }
 
@@ -194,6 +230,11 @@ mod tests {
         let [Change::Put(fact)] = changes.as_slice() else { panic!("one block: {changes:?}") };
         let want = ContainerGauges { cpu: vec![5, 5, 7], ..block(&[1, 2, 3], 0) };
         assert_eq!(**fact, Fact::Gauges(Gauges::Containers(want)));
+
+        ledger.take(docker(SourceState::Degraded));
+        ledger.take(Update::Gauges(Name::Process, Gauges::Containers(block(&[1], 5))));
+        let want = Fact::Gauges(Gauges::Containers(block(&[1], 5)));
+        assert!(ledger.changes().contains(&Change::put(want)), "a daemon that is away measures nothing");
     }
 
     #[test]

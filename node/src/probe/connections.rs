@@ -23,9 +23,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use topology::Netns;
 use topology::fact::{Source, SourceState};
 use topology::gauges::Gauges;
+use topology::{Netns, ProcessId};
 
 use super::pace::{self, Moment, Nudge, Round, Schedule};
 use super::{Name, ProcessTable, Update, Updates};
@@ -89,12 +89,17 @@ impl Probe {
             seen.take_listeners(scan.netns, &scan.listeners, &self.owners);
             seen.take_connections(scan.netns, &connections, &self.owners);
         }
-        let left_out = self.flows.follow(seen, now);
+        let is_cut = seen.is_cut;
+        let alive = |id: ProcessId| table.rows.get(&id.pid).is_some_and(|row| row.id == id);
+        let left_out = self.flows.follow(seen, alive, now);
         let facts = self.flows.facts_if_changed().map(|facts| Update::Facts(Name::Connections, facts));
         let gauges =
             self.flows.gauges_if_changed(now).map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block)));
         let has_orphans = self.has_orphans(&scans);
-        Round { updates: facts.into_iter().chain(gauges).collect(), status: status(&scans, left_out > 0, has_orphans) }
+        Round {
+            updates: facts.into_iter().chain(gauges).collect(),
+            status: status(&scans, is_cut || left_out > 0, has_orphans),
+        }
     }
 
     /// Whether there are sockets that some process holds, but none we may look into.
@@ -119,7 +124,8 @@ fn namespaces(table: &ProcessTable) -> Namespaces {
 fn status(scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
     let mut reasons: Vec<String> = scans.problems.iter().map(|(problem, _)| problem.to_string()).collect();
     if is_cut {
-        reasons.push(format!("too many relations: only {} are kept", flows::FLOWS_MAX));
+        let (flows, listeners) = (flows::FLOWS_MAX, flows::LISTENERS_MAX);
+        reasons.push(format!("too many connections: only {flows} relations and {listeners} listeners are kept"));
     }
     // Root sees all owners but those of the kernel's own sockets.
     if has_orphans && !rustix::process::geteuid().is_root() {

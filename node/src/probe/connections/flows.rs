@@ -1,14 +1,14 @@
 //! Connections into flows: relations rather than sockets. A flow keeps its number for as long as it is known, and is kept
 //! for a while after its last connection closed, so that an edge fades rather than flickers.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use topology::fact::{Direction, Fact, Flow, FlowKey, Listener, ListenerKey, Owner, Protocol};
 use topology::gauges::FlowGauges;
-use topology::{Key, Netns, Timestamp};
+use topology::{Key, Netns, ProcessId, Timestamp};
 
 use super::classify::Connection;
 use super::inodes::Owners;
@@ -18,7 +18,10 @@ use crate::probe::pace::Moment;
 /// Most flows kept of a host; new ones beyond that are left out, and the status says so.
 pub(super) const FLOWS_MAX: usize = 20_000;
 
-/// How long a flow outlives its last connection: long enough for a client that connects every ten seconds.
+/// Most listeners kept of a host.
+pub(super) const LISTENERS_MAX: usize = 10_000;
+
+/// How long a flow outlives the last trace of its connections: long enough for a client that connects every ten seconds.
 pub(super) const LINGER: Duration = Duration::from_secs(15);
 
 /// What one scan saw.
@@ -27,6 +30,8 @@ pub(super) struct Seen {
     listeners: BTreeMap<ListenerKey, Listener>,
     /// Open connections of each flow; none for those only a closed one tells of.
     flows: BTreeMap<FlowKey, (Netns, u32)>,
+    /// Whether there were more listeners than are kept.
+    pub(super) is_cut: bool,
 }
 
 impl Seen {
@@ -35,6 +40,10 @@ impl Seen {
             let State::Listen { v6_only } = socket.state else { continue };
             let (address, port) = (socket.local.ip(), socket.local.port());
             let key = ListenerKey { netns, protocol: Protocol::Tcp, address, port };
+            if self.listeners.len() >= LISTENERS_MAX && !self.listeners.contains_key(&key) {
+                self.is_cut = true;
+                continue;
+            }
             let listener = self.listeners.entry(key).or_insert(Listener { key, v6_only, owners: Vec::new() });
             // Several sockets share an address where SO_REUSEPORT is used: one a worker.
             listener.owners.extend(owners.of(socket.inode));
@@ -71,7 +80,7 @@ struct Followed {
     seen: Instant,
 }
 
-/// What a flow without a known process is about: one that has a process says it better.
+/// What a flow is about, whoever holds it.
 type Relation = (Netns, Direction, IpAddr, u16);
 
 fn relation(netns: Netns, key: &FlowKey) -> Relation {
@@ -89,24 +98,31 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// Takes a scan; returns how many flows there was no room for.
-    pub(super) fn follow(&mut self, seen: Seen, now: Moment) -> usize {
+    /// Takes a scan; returns how many flows there was no room for. Flows of processes that are not `alive` are forgotten: they
+    /// lead to nobody.
+    ///
+    /// A connection that lingers in `TIME_WAIT` has lost its process. If a process that lives has a flow of the same relation
+    /// the connection was, most probably, its: an *echo*, which keeps that flow and makes none of its own.
+    pub(super) fn follow(&mut self, seen: Seen, alive: impl Fn(ProcessId) -> bool, now: Moment) -> usize {
         self.listeners = seen.listeners;
+        self.flows.retain(|key, _| !matches!(key.owner, Owner::Process(id) if !alive(id)));
         for followed in self.flows.values_mut() {
             followed.open = 0;
         }
-        let attributed: BTreeSet<Relation> = {
-            let known = self.flows.values().map(|followed| (followed.flow.netns, &followed.flow.key));
-            let new = seen.flows.iter().map(|(key, (netns, _))| (*netns, key));
-            let of_process = known.chain(new).filter(|(_, key)| matches!(key.owner, Owner::Process(_)));
-            of_process.map(|(netns, key)| relation(netns, key)).collect()
-        };
+        let (of_processes, orphaned): (Vec<_>, Vec<_>) =
+            seen.flows.into_iter().partition(|(key, _)| matches!(key.owner, Owner::Process(_)));
         let mut left_out = 0;
-        for (key, (netns, open)) in seen.flows {
-            let is_echo =
-                open == 0 && matches!(key.owner, Owner::Netns(_)) && attributed.contains(&relation(netns, &key));
-            if !is_echo && !self.see(key, netns, open, now) {
-                left_out += 1;
+        for (key, (netns, open)) in of_processes {
+            left_out += usize::from(!self.see(key, netns, open, now));
+        }
+        let attributed: BTreeMap<Relation, FlowKey> = {
+            let of_processes = self.flows.iter().filter(|(key, _)| matches!(key.owner, Owner::Process(_)));
+            of_processes.map(|(key, followed)| (relation(followed.flow.netns, key), *key)).collect()
+        };
+        for (key, (netns, open)) in orphaned {
+            match attributed.get(&relation(netns, &key)).and_then(|own| self.flows.get_mut(own)) {
+                Some(echoed) if open == 0 => echoed.seen = now.clock,
+                _ => left_out += usize::from(!self.see(key, netns, open, now)),
             }
         }
         self.flows.retain(|_, followed| now.clock.saturating_duration_since(followed.seen) < LINGER);
@@ -160,8 +176,6 @@ impl Flows {
 mod tests {
     use std::net::SocketAddr;
 
-    use topology::ProcessId;
-
     use super::*;
 
     const NETNS: Netns = Netns(1);
@@ -207,7 +221,7 @@ mod tests {
         ];
         for (second, open, want) in steps {
             let seen = open.map_or_else(Seen::default, |open| seen(&[(web, open)]));
-            assert_eq!(followed.follow(seen, moment(start, second)), 0);
+            assert_eq!(followed.follow(seen, |_| true, moment(start, second)), 0);
             assert_eq!(followed.facts_if_changed().as_ref().map(flows), want, "second {second}");
         }
     }
@@ -236,8 +250,36 @@ mod tests {
         ];
         for (sockets, want) in cases {
             let mut followed = Flows::default();
-            followed.follow(seen(&sockets), moment(Instant::now(), 0));
+            followed.follow(seen(&sockets), |_| true, moment(Instant::now(), 0));
             assert_eq!(followed.flows.len(), want, "{sockets:?}");
+        }
+    }
+
+    #[test]
+    fn what_lingers_keeps_the_flow_of_a_process_and_outlives_one_that_ended() {
+        let echo = [(key(Owner::Netns(NETNS), Direction::Outgoing, "10.0.0.2:80"), 0)];
+        let open = [(key(CURL, Direction::Outgoing, "10.0.0.2:80"), 1)];
+        // second, what is seen, whether the process lives, serials of the flows told of
+        let lives = [
+            (0, &open[..], true, vec![1]),
+            (30, &echo, true, vec![1]),
+            (60, &echo, true, vec![1]),
+            (76, &[], true, vec![]),
+        ];
+        let ends = [
+            (0, &open[..], true, vec![1]),
+            (1, &echo, false, vec![2]),
+            (60, &echo, false, vec![2]),
+            (76, &[], false, vec![]),
+        ];
+        for steps in [lives, ends] {
+            let start = Instant::now();
+            let mut followed = Flows::default();
+            for (second, sockets, alive, want) in steps {
+                followed.follow(seen(sockets), |_| alive, moment(start, second));
+                let serials: Vec<u32> = followed.flows.values().map(|followed| followed.flow.serial).collect();
+                assert_eq!(serials, want, "second {second}, alive {alive}");
+            }
         }
     }
 
@@ -257,9 +299,9 @@ mod tests {
             })
             .collect();
         let mut followed = Flows::default();
-        assert_eq!(followed.follow(seen(&many), moment(start, 0)), 5);
+        assert_eq!(followed.follow(seen(&many), |_| true, moment(start, 0)), 5);
         assert_eq!(followed.flows.len(), FLOWS_MAX);
-        assert_eq!(followed.follow(Seen::default(), moment(start, 60)), 0);
+        assert_eq!(followed.follow(Seen::default(), |_| true, moment(start, 60)), 0);
         assert_eq!(followed.flows.len(), 0);
     }
 }
