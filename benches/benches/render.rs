@@ -36,10 +36,15 @@ fn full(c: &mut Criterion) {
     for kind in Kind::ALL {
         let view = View::of(&cluster, kind, Options::defaults(kind));
         assert!(view.stats().nodes > 1, "{} has nothing to draw", kind.id());
-        group.bench_function(kind.id(), |b| b.iter(|| View::of(&cluster, kind, Options::defaults(kind))));
+        group.bench_function(kind.id(), |b| {
+            b.iter_with_large_drop(|| View::of(&cluster, kind, Options::defaults(kind)))
+        });
     }
     group.bench_function("all-stats", |b| {
-        b.iter(|| Kind::ALL.map(|kind| View::of(&cluster, kind, Options::defaults(kind)).stats()));
+        b.iter_with_large_drop(|| {
+            let views = Kind::ALL.map(|kind| View::of(&cluster, kind, Options::defaults(kind)));
+            (views.each_ref().map(View::stats), views)
+        });
     });
     group.finish();
 }

@@ -18,6 +18,7 @@ use futures_util::FutureExt as _;
 use gossip::{Identity, IdentityError, Limits};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +88,12 @@ pub async fn run(
     let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
     let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone(), limits);
     let mut tasks = JoinSet::new();
-    tasks.spawn(hub.run(stop.clone()).map(Ok));
+    // On a thread of its own: a burst of facts keeps no request waiting.
+    let (runtime, stopped) = (Handle::current(), stop.clone());
+    tasks.spawn_blocking(move || {
+        runtime.block_on(hub.run(stopped));
+        Ok(())
+    });
     let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
     let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
     let app = ui::App::new(about, cluster, Registry::default());

@@ -202,9 +202,10 @@ impl Claims {
         netns.is_none_or(|netns| self.tenants.get(&netns) == Some(party)).then_some(party)
     }
 
-    /// Addresses of this host's containers.
-    pub(crate) fn container_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.containers.keys().copied()
+    /// Addresses of this host and of its containers, each once.
+    pub(crate) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let of_containers = self.containers.keys().filter(|address| !self.addresses.contains(*address));
+        self.addresses.iter().chain(of_containers).copied()
     }
 
     /// Whether this is an address something on this host has.

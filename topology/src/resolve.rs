@@ -6,7 +6,7 @@
 //! Missing beats false: where two parties could be meant (an address two hosts have, a namespace two containers share),
 //! no edge is made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) struct Index {
 impl Index {
     /// Takes a host in; returns whether there is a network that was not there before.
     pub(crate) fn add(&mut self, peer: &PeerId, claims: &Claims) -> bool {
-        for address in all_addresses(claims) {
+        for address in claims.all_addresses() {
             self.holders.entry(address).or_default().push(peer.clone());
         }
         let before = self.networks.len();
@@ -59,7 +59,7 @@ impl Index {
 
     /// Takes a host out; returns whether a network is gone with it.
     pub(crate) fn remove(&mut self, peer: &PeerId, claims: &Claims) -> bool {
-        for address in all_addresses(claims) {
+        for address in claims.all_addresses() {
             if let Some(holders) = self.holders.get_mut(&address) {
                 // One of this peer's: its new entry may have come before the old one goes.
                 if let Some(at) = holders.iter().position(|holder| holder == peer) {
@@ -94,10 +94,6 @@ impl Index {
     }
 }
 
-fn all_addresses(claims: &Claims) -> BTreeSet<IpAddr> {
-    claims.addresses.iter().copied().chain(claims.container_addresses()).collect()
-}
-
 /// What the resolution of one host's flows asked about other hosts: when an answer changes, it must be done again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
@@ -108,14 +104,21 @@ pub(crate) struct Asked {
 impl Asked {
     /// Whether an answer was used that may be another one after a host's claims went from `old` to `new`.
     pub(crate) fn touches(&self, differences: &Differences, old: &Claims, new: &Claims) -> bool {
-        let is_of_host = |address: &IpAddr| old.has(*address) || new.has(*address);
+        if differences.addresses.iter().any(|address| self.addresses.contains(address)) {
+            return true;
+        }
+        // Most hosts never asked about most others: that takes as many look-ups as the other has addresses.
+        let of_host = || [old, new].into_iter().flat_map(Claims::all_addresses);
+        if !of_host().any(|address| self.addresses.contains(&address)) {
+            return false;
+        }
         let leads_elsewhere = |(address, protocol, port): &(IpAddr, Protocol, u16)| {
-            let mut doors = [old, new].into_iter().filter_map(|of| of.door(*address, *protocol, *port));
-            differences.published.contains(&(*protocol, *port)) || doors.any(|door| differences.doors.contains(&door))
+            let claims = [old, new].into_iter().filter(|claims| claims.has(*address));
+            let mut doors = claims.clone().filter_map(|claims| claims.door(*address, *protocol, *port));
+            let is_published = differences.published.contains(&(*protocol, *port)) && claims.clone().next().is_some();
+            is_published || doors.any(|door| differences.doors.contains(&door))
         };
-        differences.addresses.iter().any(|address| self.addresses.contains(address))
-            || (differences.host && self.addresses.iter().any(is_of_host))
-            || self.sockets.iter().any(|socket| is_of_host(&socket.0) && leads_elsewhere(socket))
+        differences.host || self.sockets.iter().any(leads_elsewhere)
     }
 }
 

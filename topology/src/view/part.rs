@@ -83,17 +83,20 @@ impl Part {
         self.share(NodeId::Host(graph.peer.clone())).subject = Some(subject);
     }
 
+    /// Edges come by client, as flows are ordered by their owner: each run of them is one look-up.
     fn take_edges(&mut self, kind: Kind, entry: &HostEntry) {
-        for edge in entry.edges.iter() {
-            let (Some(client), Some(server)) = (client_id(kind, &edge.client), server_id(kind, &edge.server)) else {
+        for run in entry.edges.chunk_by(|a, b| a.client == b.client) {
+            let Some(client) = client_id(kind, &run[0].client) else { continue };
+            let servers: Vec<NodeId> = run.iter().filter_map(|edge| server_id(kind, &edge.server)).collect();
+            if servers.is_empty() {
                 continue;
-            };
-            for id in [&client, &server] {
+            }
+            for id in servers.iter().chain([&client]) {
                 if matches!(id, NodeId::InternetIn | NodeId::InternetOut) {
                     self.share(id.clone()).subject = Some(Subject::Pseudo { host: None });
                 }
             }
-            self.share(client).adjacency.push(server);
+            self.share(client).adjacency.extend(servers);
         }
         for share in self.shares.values_mut() {
             share.adjacency.sort_unstable();
