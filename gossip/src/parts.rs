@@ -7,7 +7,8 @@ use crate::{Change, Interval, OriginId, Position, Span, Version};
 /// replica only ever holds states its origins had. Ask for the next part from [`Parts::position`].
 ///
 /// The parts may come from several peers, each with a newer or older state of the origin: whole is
-/// what reaches the newest state any part was taken from.
+/// what reaches the newest state any part was taken from. Each must answer the latest position: a
+/// part says from which version it goes on, but not which removals it leaves out.
 #[derive(Debug)]
 pub struct Parts {
     origin: OriginId,
@@ -30,9 +31,9 @@ pub enum PartsError {
         /// Of which it should be.
         want: OriginId,
     },
-    /// Parts before this one are missing.
-    #[error("parts of {origin} reach version {have}, the next starts after {since}")]
-    Gap {
+    /// It goes on from elsewhere than where the parts end, so it may lack removals they need.
+    #[error("parts of {origin} reach version {have}, this one starts after {since}")]
+    NotNext {
         /// Of which origin.
         origin: OriginId,
         /// Up to where there are parts.
@@ -73,7 +74,8 @@ impl Parts {
         position
     }
 
-    /// Adds a part. One that brings nothing new is no error.
+    /// Adds a part. One that brings nothing new is no error. A snapshot starts over: its sender no
+    /// longer keeps the removals that what is collected would need to go on.
     ///
     /// # Errors
     /// [`PartsError`]; a caller who gets one of these starts again.
@@ -82,23 +84,34 @@ impl Parts {
         if origin != self.origin {
             return Err(PartsError::WrongOrigin { got: origin, want: self.origin });
         }
-        let have = self.span.until;
-        if span.since > have {
-            return Err(PartsError::Gap { origin, have, since: span.since });
+        if part.is_snapshot() && self.span.until > Version::ZERO {
+            let mut again = Parts::new(origin, Version::ZERO, self.bytes_max);
+            again.append(part)?;
+            *self = again;
+            return Ok(());
         }
+        let have = self.span.until;
         if span.until <= have {
             return Ok(());
         }
-        let bytes = self.bytes + part.changes_after(have).iter().map(change_bytes).sum::<usize>();
+        if span.since != have {
+            return Err(PartsError::NotNext { origin, have, since: span.since });
+        }
+        self.append(part)
+    }
+
+    /// Adds a part that starts where the others end.
+    fn append(&mut self, part: Interval) -> Result<(), PartsError> {
+        let span = part.span();
+        let bytes = self.bytes + part.changes().iter().map(change_bytes).sum::<usize>();
         if bytes > self.bytes_max {
-            return Err(PartsError::TooLarge { origin, max: self.bytes_max });
+            return Err(PartsError::TooLarge { origin: self.origin, max: self.bytes_max });
         }
         self.bytes = bytes;
         self.span.until = span.until;
         self.span.complete_at = self.span.complete_at.max(span.complete_at);
         self.oldest_state = self.oldest_state.min(span.complete_at);
-        let changes = part.into_changes().into_iter();
-        self.changes.extend(changes.skip_while(|change| change.version <= have));
+        self.changes.extend(part.into_changes());
         Ok(())
     }
 
@@ -141,14 +154,13 @@ mod tests {
     #[test]
     fn parts_are_whole_when_they_reach_every_state_they_were_taken_from() {
         // the parts as (since, until, complete_at); whole; where to go on
-        let cases: [(&[Received], bool, (u64, u64)); 8] = [
+        let cases: [(&[Received], bool, (u64, u64)); 7] = [
             (&[], false, (4, 4)),
             (&[(4, 6, 9)], false, (6, 6)),
             (&[(4, 6, 9), (6, 9, 9)], true, (9, 9)),
             (&[(4, 6, 9), (6, 9, 12)], false, (9, 9)), // the sender moved on
             (&[(4, 6, 9), (6, 7, 7)], false, (7, 7)),  // another sender, further behind
             (&[(4, 6, 9), (6, 7, 7), (7, 9, 9)], true, (9, 9)),
-            (&[(4, 6, 9), (5, 9, 9)], true, (9, 9)),  // overlaps
             (&[(4, 6, 9), (4, 5, 9)], false, (6, 6)), // brings nothing
         ];
         for (received, whole, position) in cases {
@@ -174,11 +186,34 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_starts_over() {
+        /// What was collected after which version, the snapshot, where to go on.
+        type Case = ((u64, &'static [Received]), Received, (u64, u64));
+
+        let cases: [Case; 4] = [
+            ((0, &[(0, 10, 14)]), (0, 16, 16), (16, 16)), // what 15 removed is not in it
+            ((0, &[(0, 6, 9)]), (0, 3, 12), (3, 12)),     // cut shorter than what was collected
+            ((4, &[(4, 6, 9)]), (0, 12, 12), (12, 12)),
+            ((4, &[]), (0, 9, 12), (9, 12)),
+        ];
+        for ((since, received), snapshot, position) in cases {
+            let mut parts = collect(since, received);
+            let snapshot = snapshot_of_last_key(snapshot);
+            parts.push(snapshot.clone()).unwrap();
+            assert_eq!(place(parts.position()), position, "{snapshot:?}");
+            let want = snapshot.span().is_whole().then_some(snapshot);
+            assert_eq!(parts.into_interval().ok(), want);
+        }
+    }
+
+    #[test]
     fn a_part_that_does_not_fit_changes_nothing() {
         let at = |peer| OriginId { peer, epoch: Epoch(1) };
         let cases = [
             (part(B, 6, 7, 9), PartsError::WrongOrigin { got: at(B), want: at(A) }),
-            (part(A, 7, 8, 9), PartsError::Gap { origin: at(A), have: Version(6), since: Version(7) }),
+            (part(A, 7, 8, 9), PartsError::NotNext { origin: at(A), have: Version(6), since: Version(7) }),
+            (part(A, 5, 9, 9), PartsError::NotNext { origin: at(A), have: Version(6), since: Version(5) }),
+            (part(A, 0, 900, 900), PartsError::TooLarge { origin: at(A), max: BYTES_MAX }), // a snapshot
             (part(A, 6, 900, 900), PartsError::TooLarge { origin: at(A), max: BYTES_MAX }),
         ];
         for (bad, want) in cases {
@@ -211,6 +246,13 @@ mod tests {
         let [since, until, complete_at] = [since, until, complete_at].map(Version);
         let span = Span { since, until, complete_at };
         Interval::new(OriginId { peer, epoch: Epoch(1) }, span, changes.collect()).unwrap()
+    }
+
+    /// A part in which all keys but the last one are removed already.
+    fn snapshot_of_last_key((since, until, complete_at): Received) -> Interval {
+        let full = part(A, since, until, complete_at);
+        let last = full.changes().last().cloned().into_iter().collect();
+        Interval::new(full.origin(), full.span(), last).unwrap()
     }
 
     fn place(position: Position) -> (u64, u64) {

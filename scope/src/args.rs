@@ -1,8 +1,9 @@
-//! The command line. Every flag can be given as an environment variable too.
+//! The command line. Every flag can be given as an environment variable too, except `--detach`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::peer_address::PeerAddress;
@@ -66,11 +67,11 @@ pub(crate) struct Launch {
     pub(crate) proc_root: PathBuf,
 
     /// Do not ask a Docker daemon: containers are known by their cgroups alone
-    #[arg(long, env = "SCOPE_NO_DOCKER")]
+    #[arg(long, env = "SCOPE_NO_DOCKER", value_parser = FalseyValueParser::new())]
     pub(crate) no_docker: bool,
 
     /// Do not probe this host: serve the map alone
-    #[arg(long, env = "SCOPE_NO_PROBE")]
+    #[arg(long, env = "SCOPE_NO_PROBE", value_parser = FalseyValueParser::new())]
     pub(crate) no_probe: bool,
 
     /// How log lines are written, to standard error; $SCOPE_LOG says which (`debug`, `node=debug`)
@@ -78,6 +79,7 @@ pub(crate) struct Launch {
     pub(crate) log_format: LogFormat,
 
     /// Go to the background once the map is served; the log is scope.log in the state directory
+    // No variable: the peer this starts would inherit it, and start another one.
     #[arg(long)]
     pub(crate) detach: bool,
 }
@@ -127,7 +129,7 @@ fn host_name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{ArgAction, CommandFactory};
 
     use super::*;
 
@@ -145,6 +147,24 @@ mod tests {
             let long = argument.get_long().expect("a long flag");
             let variable = argument.get_env().and_then(|name| name.to_str());
             assert_eq!(variable, Some(&*format!("SCOPE_{}", long.to_uppercase().replace('-', "_"))));
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_for_any_variable_that_does_not_say_no() {
+        let cases = [("1", true), ("true", true), ("yes", true), ("", false), ("0", false), ("false", false)];
+        for switch in ["no-docker", "no-probe"] {
+            // A variable's value takes the way of a flag's; the flag takes none, so that is put aside.
+            let command = Cli::command().mut_subcommand("launch", |launch| {
+                launch
+                    .mut_arg(switch.replace('-', "_"), |argument| argument.action(ArgAction::Set).require_equals(true))
+            });
+            for (value, want) in cases {
+                let arguments = ["scope".to_owned(), "launch".to_owned(), format!("--{switch}={value}")];
+                let matches = command.clone().try_get_matches_from(arguments).expect("a switch takes any value");
+                let launch = matches.subcommand_matches("launch").expect("a launch");
+                assert_eq!(launch.get_one(&switch.replace('-', "_")), Some(&want), "{switch} of {value:?}");
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! `scope launch --detach`: starts a peer that outlives this command, and waits until it serves.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::args::Launch;
-use crate::launch::urls;
+use crate::launch::announce;
 use crate::run_file::RunFile;
+use crate::say::say;
 
 /// Longest wait for the peer to serve.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Starts a peer in the background.
 pub(crate) fn detach(launch: &Launch) -> Result<()> {
     let state_dir = launch.running.state_dir();
-    fs::create_dir_all(&state_dir).with_context(|| format!("cannot make {}", state_dir.display()))?;
+    make(&state_dir).with_context(|| format!("cannot make {}", state_dir.display()))?;
     let log = state_dir.join("scope.log");
     let mut child = start(&log)?;
     let deadline = Instant::now() + READY_TIMEOUT;
@@ -33,10 +35,8 @@ pub(crate) fn detach(launch: &Launch) -> Result<()> {
         if let Ok(Some(run)) = RunFile::read(&state_dir)
             && run.pid == pid
         {
-            println!("The map of this host is at");
-            urls(run.http_addr).iter().for_each(|url| println!("  {url}"));
-            println!("The log is {}; `scope stop` ends it.", log.display());
-            return Ok(());
+            announce(run.http_addr)?;
+            return say(format_args!("The log is {}; `scope stop` ends it.", log.display()));
         }
         if let Some(status) = child.try_wait().context("cannot wait for the peer")? {
             bail!("it ended at once ({status}):\n{}", tail(&log));
@@ -46,6 +46,11 @@ pub(crate) fn detach(launch: &Launch) -> Result<()> {
         }
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Makes the state directory as the peer would: it holds a key and a log, of no concern to others.
+fn make(state_dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)
 }
 
 /// The same command without `--detach`, in a session of its own.
@@ -65,4 +70,22 @@ fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(5)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_its_owners_alone() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let state_dir = parent.path().join("state/scope");
+        for _ in 0..2 {
+            make(&state_dir).expect("there is room, and one that is there is no error");
+            let mode = fs::metadata(&state_dir).expect("made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Launch, LogFormat};
 use crate::run_file::RunFile;
+use crate::say::say;
 
 /// Threads that serve HTTP and keep the cluster. Probes have threads of their own.
 const WORKERS: usize = 2;
@@ -36,7 +37,8 @@ fn start_log(format: LogFormat) {
     // At `debug` bollard logs whole answers of the daemon, secrets in the environment of containers included.
     let unasked = if wanted.contains("bollard") { "" } else { ",bollard=info" };
     let filter = EnvFilter::builder().parse_lossy(wanted + unasked);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Its own complaint about a log that nobody reads any more would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_target(false).with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -71,7 +73,9 @@ async fn run(launch: Launch) -> Result<()> {
     let mut guard = None;
     node::run(config, listener, stop, |peer| {
         info!(%peer, %address, "serving");
-        announce(address);
+        if let Err(error) = announce(address) {
+            warn!(error = format!("{error:#}"), "nobody was told the address");
+        }
         match RunFile::write(&state_dir, address) {
             Ok(written) => guard = Some(written),
             Err(error) => warn!(%error, "`scope stop` and `scope status` will not find this peer"),
@@ -111,11 +115,9 @@ fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>> {
 }
 
 /// Prints where to point a browser.
-fn announce(address: SocketAddr) {
-    println!("The map of this host is at");
-    for url in urls(address) {
-        println!("  {url}");
-    }
+pub(crate) fn announce(address: SocketAddr) -> Result<()> {
+    say("The map of this host is at")?;
+    urls(address).iter().try_for_each(|url| say(format_args!("  {url}")))
 }
 
 /// URLs that lead here: of every address of the host if we listen on all.

@@ -5,9 +5,11 @@ mod detach;
 mod launch;
 mod peer_address;
 mod run_file;
+mod say;
 mod status;
 mod stop;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,15 +22,13 @@ fn main() -> ExitCode {
         Command::Launch(launch) => launch::launch(*launch),
         Command::Stop(running) => stop::stop(&running.state_dir()),
         Command::Status(running) => status::status(&running.state_dir()),
-        Command::Version => {
-            println!("scope {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => say::say(concat!("scope ", env!("CARGO_PKG_VERSION"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("scope: {error:#}");
+            // If nobody can be told, the exit code says it.
+            let _ = writeln!(io::stderr(), "scope: {error:#}");
             ExitCode::FAILURE
         }
     }

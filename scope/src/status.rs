@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::launch::urls;
 use crate::run_file::RunFile;
+use crate::say::say;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,30 +25,28 @@ pub(crate) fn status(state_dir: &Path) -> Result<()> {
         bail!("no scope runs with the state directory {}; `sudo scope launch` starts one", state_dir.display());
     };
     let about = get(run.http_addr, "/api")?;
-    println!("scope {} on {}, process {}", text(&about, "version"), text(&about, "hostname"), run.pid);
-    println!("peer   {}", text(&about, "id"));
-    println!("map    {}", urls(run.http_addr).join(" "));
+    say(format_args!("scope {} on {}, process {}", text(&about, "version"), text(&about, "hostname"), run.pid))?;
+    say(format_args!("peer   {}", text(&about, "id")))?;
+    say(format_args!("map    {}", urls(run.http_addr).join(" ")))?;
     for topology in get(run.http_addr, "/api/topology")?.as_array().into_iter().flatten() {
         let nodes = topology["stats"]["node_count"].as_u64().unwrap_or(0);
         let edges = topology["stats"]["edge_count"].as_u64().unwrap_or(0);
-        println!("view   {:<11} {nodes} nodes, {edges} edges", text(topology, "name"));
+        say(format_args!("view   {:<11} {nodes} nodes, {edges} edges", text(topology, "name")))?;
     }
     for probe in get(run.http_addr, "/api/probes")?.as_array().into_iter().flatten() {
-        println!("host   {}", text(probe, "hostname"));
-        probe["sources"].as_array().into_iter().flatten().for_each(print_source);
+        say(format_args!("host   {}", text(probe, "hostname")))?;
+        probe["sources"].as_array().into_iter().flatten().try_for_each(print_source)?;
     }
     Ok(())
 }
 
-fn print_source(source: &Value) {
+fn print_source(source: &Value) -> Result<()> {
     let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a CPU")).unwrap_or_default();
     let line =
         format!("  {:<12} {:<9} {:<10} {cpu}", text(source, "name"), text(source, "state"), text(source, "mode"));
-    println!("{}", line.trim_end());
+    say(line.trim_end())?;
     let reason = text(source, "reason");
-    if !reason.is_empty() {
-        println!("    {reason}");
-    }
+    if reason.is_empty() { Ok(()) } else { say(format_args!("    {reason}")) }
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::run_file::RunFile;
+use crate::say::say;
 
 /// Longest wait for the peer to end. It needs two seconds at most.
 const TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -27,9 +28,6 @@ pub(crate) fn stop(state_dir: &Path) -> Result<()> {
     let mut ended = [PollFd::new(&process, PollFlags::IN)];
     match poll(&mut ended, Some(&TIMEOUT)).context("cannot wait for the peer")? {
         0 => bail!("process {} has not ended after {} s; see its log", run.pid, TIMEOUT.tv_sec),
-        _ => {
-            println!("Stopped process {}.", run.pid);
-            Ok(())
-        }
+        _ => say(format_args!("Stopped process {}.", run.pid)),
     }
 }

@@ -129,8 +129,7 @@ struct NodeAnswer {
 async fn detail(server: &Server, kind: Kind, id: &str) -> Answer {
     let missing = || ApiError::NoNode { kind, id: quoted(id) };
     let id = NodeId::parse(kind, id).ok_or_else(missing)?;
-    let cluster = server.cluster.borrow().clone();
-    let detail = server.renders.run(|| Detail::of(&cluster, kind, &id, now())).await;
+    let detail = server.renders.run(|| server.views.detail(kind, &id, now())).await;
     Ok(Json(NodeAnswer { node: detail.ok_or_else(missing)? }).into_response())
 }
 

@@ -29,6 +29,7 @@ mod router;
 mod server;
 mod topologies;
 mod views;
+mod write_deadline;
 
 use tokio::sync::watch;
 use topology::Cluster;

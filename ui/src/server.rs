@@ -1,5 +1,5 @@
-//! Connections: taken, served, and ended. An accept loop of our own, because a client that never finishes its headers must
-//! not keep a connection, and `axum::serve` has no setting for that.
+//! Connections: taken, served, and ended. An accept loop of our own, because a client that never finishes its headers, or
+//! never reads its answer, must not keep a connection, and `axum::serve` has no settings for that.
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::live::socket::SOCKETS_MAX;
 use crate::metrics::Metrics;
 use crate::render::Renders;
 use crate::views::Views;
+use crate::write_deadline::WriteDeadline;
 use crate::{About, App, api, router};
 
 /// Open connections, WebSockets left out; more wait in the kernel's backlog. A browser keeps up to six.
@@ -30,8 +31,13 @@ const CONNECTIONS_MAX: usize = 1024;
 /// Time for a request's headers to arrive.
 const HEADERS_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time for answers under way and goodbyes, once the peer ends.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time without a byte of an answer read, after which the client is gone: nobody's link stands still as long as a whole request
+/// may take.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Time for answers under way and goodbyes, once the peer ends. An answer in memory goes out in far less; a peer has two
+/// seconds to end, and its probes need some of them.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Wait after the kernel had no connection to give: out of file descriptors, mostly, and those come back.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -84,7 +90,7 @@ impl Server {
 }
 
 /// Serves `app` on `listener` until `stop`. Then answers under way are finished and WebSockets get a close frame, all within
-/// one second.
+/// half a second.
 ///
 /// # Errors
 /// If the listener is no listener. Failing connections are no error.
@@ -116,9 +122,11 @@ async fn sweep(server: &Server) {
 
 async fn accept(listener: &TcpListener, server: &Server, router: &Router) {
     loop {
-        let place = server.places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        // Waits for a place but does not take it yet: a place taken is a connection that is counted.
+        drop(server.places.acquire().await.expect("nobody closes the semaphore"));
         match listener.accept().await {
             Ok((stream, _)) => {
+                let place = server.places.clone().try_acquire_owned().expect("only this loop takes places");
                 let drive = drive(stream, router.clone(), server.stop.clone(), place);
                 drop(server.tasks.spawn(drive));
             }
@@ -134,6 +142,7 @@ async fn accept(listener: &TcpListener, server: &Server, router: &Router) {
 async fn drive(stream: TcpStream, router: Router, stop: CancellationToken, place: OwnedSemaphorePermit) {
     // Without it the latency of small diffs is the kernel's to choose. A socket that refuses works all the same.
     drop(stream.set_nodelay(true));
+    let stream = WriteDeadline::new(stream, WRITE_DEADLINE);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_DEADLINE)

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use topology::detail::Detail;
 use topology::summary::Summary;
 use topology::view::Stats;
 use topology::{Cluster, Kind, Node, NodeId, Options, Timestamp, View};
@@ -71,6 +72,14 @@ impl Views {
         let Kept { view, body, .. } = &mut *kept;
         let body = body.get_or_insert_with(|| nodes(view, &cluster, now));
         (cluster.version(), body.clone())
+    }
+
+    /// All there is to say of a node, also if options leave it out of its view; `None` if it is not there.
+    pub(crate) fn detail(&self, kind: Kind, id: &NodeId, now: Timestamp) -> Option<Detail> {
+        let kept = self.slot(kind, Options::default());
+        let mut kept = lock(&kept);
+        let cluster = self.follow(&mut kept);
+        Detail::of_view(&kept.view, &cluster, id, now)
     }
 
     /// Drops what nobody asked for of late.

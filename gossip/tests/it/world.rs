@@ -149,10 +149,9 @@ impl World {
         let Answer::Interval(part) = self.replicas[from].answer(&position, budget_bytes) else {
             return started.is_some(); // the parts reach beyond that peer: start again without them
         };
-        let since = part.span().since;
         let mut parts = match started {
-            Some(parts) if since > Version::ZERO && since == position.version => parts,
-            _ => Parts::new(part.origin(), since, usize::MAX),
+            Some(parts) if position.origin == part.origin() => parts,
+            _ => Parts::new(part.origin(), part.span().since, usize::MAX),
         };
         parts.push(part).unwrap();
         match parts.into_interval() {

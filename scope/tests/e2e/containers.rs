@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::api::MAP_BOUND;
 use crate::harness::dockerd::Dockerd;
-use crate::harness::lab::Lab;
+use crate::harness::lab::lab;
 use crate::harness::peer::Peer;
 use crate::harness::wait::ensure;
 use crate::harness::watch::{Change, Watch};
@@ -16,7 +16,7 @@ const EVENT_BOUND: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_containers_life_arrives_as_diffs_in_the_views_that_show_it() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     let peer = Peer::launch(&host, &[]);
@@ -42,12 +42,18 @@ fn a_containers_life_arrives_as_diffs_in_the_views_that_show_it() {
                 ensure(matches(state.as_deref(), wanted), || format!("{state:?}"))
             });
         }
+        // That something is absent was also true before the command; by now its effect is known to be on the map.
+        for ((stopped, _), wanted) in watches.iter().zip(wanted) {
+            let view = peer.api().view(&format!("containers?stopped={stopped}")).expect("the view");
+            let state = view.find("job").ok().map(state);
+            assert!(matches(state.as_deref(), wanted), "{stopped}: {state:?} after docker {}", command.join(" "));
+        }
     }
 }
 
 #[test]
 fn a_renamed_container_is_an_update_of_the_same_node() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run("before", &[], &["sleep", "100000"]);
@@ -66,7 +72,7 @@ fn a_renamed_container_is_an_update_of_the_same_node() {
 
 #[test]
 fn a_container_that_ends_at_once_is_among_the_stopped() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     let peer = Peer::launch(&host, &[]);

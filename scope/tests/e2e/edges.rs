@@ -8,7 +8,7 @@ use crate::harness::api::{View, label, parent};
 use crate::harness::chain;
 use crate::harness::dockerd::Dockerd;
 use crate::harness::host::Host;
-use crate::harness::lab::Lab;
+use crate::harness::lab::lab;
 use crate::harness::peer::Peer;
 use crate::harness::process::Process;
 use crate::harness::sockets::{self, Awaited};
@@ -25,7 +25,7 @@ const INIT: u64 = 1;
 
 #[test]
 fn a_chain_of_containers_has_exactly_its_three_edges() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     chain::start(&docker);
@@ -44,7 +44,7 @@ fn a_chain_of_containers_has_exactly_its_three_edges() {
 
 #[test]
 fn a_container_started_after_launch_gets_its_edges() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     let peer = Peer::launch(&host, &[]);
@@ -59,7 +59,7 @@ fn a_container_started_after_launch_gets_its_edges() {
 
 #[test]
 fn containers_of_one_network_namespace_are_told_apart_on_loopback() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run_server("server", &[], 80);
@@ -70,7 +70,7 @@ fn containers_of_one_network_namespace_are_told_apart_on_loopback() {
 
 #[test]
 fn a_connection_over_the_default_bridge_is_an_edge() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run_server("server", &[], 80);
@@ -82,7 +82,7 @@ fn a_connection_over_the_default_bridge_is_an_edge() {
 
 #[test]
 fn a_connection_over_ipv6_is_an_edge() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.docker(&["network", "create", "--ipv6", "--subnet", "fd00:6::/64", "six"]);
@@ -95,7 +95,7 @@ fn a_connection_over_ipv6_is_an_edge() {
 
 #[test]
 fn a_connection_between_processes_of_the_host_is_an_edge() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let _server = Process::applet(&host, &["nc", "-ll", "-p", "7000", "-e", "cat"]);
     sockets::wait(host.namespaces(), INIT, Awaited::Listener(7000));
@@ -109,7 +109,7 @@ fn a_connection_between_processes_of_the_host_is_an_edge() {
 
 #[test]
 fn a_container_of_the_hosts_network_is_a_party_by_its_own_name() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run_server("server", &["--network", "host"], 7001);
@@ -120,7 +120,7 @@ fn a_container_of_the_hosts_network_is_a_party_by_its_own_name() {
 
 #[test]
 fn a_published_port_used_on_the_host_leads_to_the_container_not_to_dockers_proxy() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run_server("server", &["--publish", "8080:80"], 80);
@@ -142,7 +142,7 @@ fn a_published_port_used_on_the_host_leads_to_the_container_not_to_dockers_proxy
 
 #[test]
 fn a_published_port_used_from_the_internet_leads_to_the_container() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run_server("server", &["--publish", "8080:80"], 80);

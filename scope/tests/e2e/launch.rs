@@ -4,13 +4,13 @@ use crate::harness::api::MAP_BOUND;
 use crate::harness::chain;
 use crate::harness::dockerd::Dockerd;
 use crate::harness::image::IMAGE;
-use crate::harness::lab::Lab;
+use crate::harness::lab::lab;
 use crate::harness::peer::Peer;
 use crate::harness::wait::{ensure, wait_for};
 
 #[test]
 fn launch_shows_the_containers_of_its_host_and_serves_the_page() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     docker.run("db1", &[], &["sleep", "100000"]);
@@ -25,7 +25,7 @@ fn launch_shows_the_containers_of_its_host_and_serves_the_page() {
 
 #[test]
 fn a_peer_whose_name_does_not_resolve_does_not_keep_launch_from_serving() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let peer = Peer::launch(&host, &["noatrealhost.foo"]);
     peer.api().wait_view("hosts", |view| view.has(&["alpha"]));
@@ -33,7 +33,7 @@ fn a_peer_whose_name_does_not_resolve_does_not_keep_launch_from_serving() {
 
 #[test]
 fn the_report_holds_every_kind_of_node_of_a_docker_host() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     chain::start(&docker);
@@ -50,7 +50,7 @@ fn the_report_holds_every_kind_of_node_of_a_docker_host() {
 
 #[test]
 fn every_view_of_one_host_shows_its_part_of_the_same_chain() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     chain::start(&docker);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::dockerd::Dockerd;
 use crate::harness::engine::Engine;
 use crate::harness::image::IMAGE;
-use crate::harness::lab::Lab;
+use crate::harness::lab::lab;
 use crate::harness::peer::Peer;
 use crate::harness::wait::ensure;
 use crate::harness::watch::Watch;
@@ -21,7 +21,7 @@ const BOUND: Duration = Duration::from_secs(30);
 
 #[test]
 fn two_hundred_containers_come_and_go_on_the_map() {
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     let peer = Peer::launch(&host, &[]);

@@ -18,7 +18,7 @@ use harness::dockerd::Dockerd;
 use harness::engine::Engine;
 use harness::host::Host;
 use harness::image::IMAGE;
-use harness::lab::Lab;
+use harness::lab::lab;
 use harness::peer::Peer;
 use harness::process::Process;
 use harness::wait::{ensure, wait_for};
@@ -40,7 +40,7 @@ const START_BOUND: Duration = Duration::from_secs(10);
 fn main() {
     let duration = Duration::from_secs(setting("DURATION", 300));
     let starts = setting("STARTS", 100);
-    let lab = Lab::new();
+    let lab = lab!();
     let host = lab.host("alpha");
     let docker = Dockerd::start(&host);
     chain::start(&docker);

@@ -89,7 +89,7 @@ impl Owner {
                 },
                 () = self.diffs.closed() => if self.retire() { break },
                 // Before the changes: however many there are, metrics go out too.
-                _ = self.beat.tick() => blocking(|| self.follow(Made::Beat)),
+                _ = self.beat.tick() => self.follow(Made::Beat),
                 changed = self.cluster.changed(), if quiet_until.is_none() => match changed {
                     Ok(()) => self.follow(Made::Structure),
                     Err(_) => break, // the peer is ending
@@ -140,6 +140,10 @@ impl Owner {
 
     /// Brings the view up to the newest cluster and sends what differs; with the beat, metrics too.
     fn follow(&mut self, made: Made) {
+        blocking(|| self.draw_diff(made));
+    }
+
+    fn draw_diff(&mut self, made: Made) {
         let cluster = self.cluster.borrow_and_update().clone();
         if cluster.version() != self.shown.version() {
             self.metrics.view_updated(self.key.kind);

@@ -225,17 +225,30 @@ async fn metrics_count_requests_by_route() {
 #[tokio::test]
 async fn polling_an_unchanged_cluster_draws_nothing_anew() {
     let mut served = Served::start().await;
-    let updates = async |served: &Served| {
-        let text = String::from_utf8(served.get("/metrics").await.body.to_vec()).expect("text");
-        let line = text.lines().find_map(|it| it.strip_prefix("scope_view_updates_total{topology=\"hosts\"} "));
-        line.and_then(|count| count.parse::<u32>().ok())
-    };
     for _ in 0..5 {
         served.get("/api/topology").await;
         served.get("/api/topology/hosts").await;
     }
-    assert_eq!(updates(&served).await, Some(1));
+    assert_eq!(updates(&served, "hosts").await, Some(1));
     served.put(extra("redis"));
     served.get("/api/topology/hosts").await;
-    assert_eq!(updates(&served).await, Some(2));
+    assert_eq!(updates(&served, "hosts").await, Some(2));
+}
+
+#[tokio::test]
+async fn details_are_taken_from_the_view_that_is_kept() {
+    let served = Served::start().await;
+    let of = |digit| format!("/api/topology/containers/{}%3B%3Ccontainer%3E", id(digit));
+    for digit in ['a', 'b', 'a'] {
+        assert_eq!(served.get(&of(digit)).await.status, StatusCode::OK);
+        assert_eq!(updates(&served, "containers").await, Some(1));
+    }
+}
+
+/// Times a view was drawn or brought up to date.
+async fn updates(served: &Served, topology: &str) -> Option<u32> {
+    let text = String::from_utf8(served.get("/metrics").await.body.to_vec()).expect("text");
+    let name = format!("scope_view_updates_total{{topology=\"{topology}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.and_then(|count| count.parse().ok())
 }

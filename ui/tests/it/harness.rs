@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +25,9 @@ use topology::gauges::{Gauges, HostGauges};
 use topology::graph::Change;
 use topology::{Cluster, ContainerId, Netns, PeerId, ProcessId, Timestamp};
 use ui::{About, App, Registry, serve};
+
+/// More than the kernel holds for a connection: 4 MiB of what is written (`tcp_wmem`), little of what nobody reads.
+pub(crate) const LARGE_BYTES: usize = 16 << 20;
 
 /// A served cluster that a test changes.
 pub(crate) struct Served {
@@ -96,6 +100,25 @@ impl Served {
         drop(sender);
         connection.await.expect("no panic").expect("a connection that ends well");
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks for more than the kernel holds for a connection, and reads only that the answer has begun.
+    pub(crate) async fn ask_without_reading(&mut self) -> TcpStream {
+        self.put(extra(&"x".repeat(LARGE_BYTES)));
+        let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
+        stream.write_all(b"GET /api/topology/containers HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stream
+    }
+
+    /// Connections open now, the one that asks included.
+    pub(crate) async fn connections(&self) -> u64 {
+        let metrics = self.get("/metrics").await;
+        let text = std::str::from_utf8(&metrics.body).expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix("scope_http_connections "));
+        value.expect("a gauge").parse().expect("a number")
     }
 
     /// Opens a WebSocket.

@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, advance, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::harness::Served;
+use super::harness::{LARGE_BYTES, Served};
 
-/// Wall clock a test may take for what takes the server a second at most.
+/// Wall clock a test may take for what takes the server half a second at most.
 const BOUND: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -49,6 +49,27 @@ async fn headers_that_never_end_end_the_connection() {
     let took = started.elapsed().as_secs();
     assert!((10..=30).contains(&took), "closed after {took} s");
     assert_eq!(served.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_does_not_delay_the_end() {
+    let mut served = Served::start().await;
+    let _stream = served.ask_without_reading().await;
+    let asked = Instant::now();
+    served.stop.cancel();
+    timeout(BOUND, &mut served.task).await.expect("in time").expect("no panic").expect("no error");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_loses_its_place() {
+    let mut served = Served::start().await;
+    let mut stream = served.ask_without_reading().await;
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(served.connections().await, 1, "the one that asks");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("what was on its way comes, then the end");
+    assert!(answer.len() < LARGE_BYTES, "cut: {}", answer.len());
 }
 
 #[tokio::test(start_paused = true)]

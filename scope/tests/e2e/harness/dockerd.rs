@@ -1,5 +1,6 @@
 //! A host's own Docker daemon. Its files are on the host's `/run`, its socket where Docker's always is.
 
+use std::fs;
 use std::time::Duration;
 
 use super::engine::Engine;
@@ -12,6 +13,9 @@ use super::wait::wait_for;
 
 /// How long a daemon may take to serve on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
+
+/// In place of `/etc/docker/daemon.json`.
+const SETTINGS: &str = "/run/daemon.json";
 
 /// The daemon of one host; the containers are the host's and end with it.
 pub(crate) struct Dockerd {
@@ -37,8 +41,11 @@ impl Dockerd {
     /// Starts the daemon after [`Dockerd::kill`].
     pub(crate) fn serve(&mut self) {
         assert!(self.process.is_none(), "one daemon to a host");
+        // The machine's own settings are of no concern to a test host.
+        fs::write(self.namespaces.path(SETTINGS), "{}").expect("a host's own /run is writable");
         let mut command = self.namespaces.command("dockerd");
         command
+            .args(["--config-file", SETTINGS])
             .args(["--data-root=/run/docker-data", "--live-restore", "--log-level=warn"])
             .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--storage-driver=overlay2"])
             .arg(format!("--cgroup-parent=/{}/docker", self.namespaces.cgroup()))

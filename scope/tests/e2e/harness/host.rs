@@ -1,7 +1,6 @@
 //! One machine as far as `scope` and Docker can tell: own name, processes, network, mounts and `/run`.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use std::{fs, process};
 
+use super::command::{output, read_line};
 use super::wait::poll;
 
 const INIT_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/harness/init.sh");
@@ -112,7 +112,7 @@ impl Namespaces {
     /// See [`Host::run`].
     #[track_caller]
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.command(program).args(arguments).output().expect("nsenter was found");
+        let output = output(self.command(program).args(arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program} {}: {stderr}", arguments.join(" "));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -145,13 +145,4 @@ fn is_personal(variable: &OsStr) -> bool {
 pub(crate) fn only_child(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.trim().parse().ok()
-}
-
-/// The first line a child prints, without its end; empty if it ended instead.
-pub(super) fn read_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.as_mut() {
-        BufReader::new(stdout).read_line(&mut line).expect("a pipe can be read");
-    }
-    line.trim_end().to_owned()
 }

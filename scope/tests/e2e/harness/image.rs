@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::command::output;
 use super::host::Namespaces;
 
 /// Its name, as containers and the map show it.
@@ -24,8 +25,7 @@ pub(crate) fn import(namespaces: &Namespaces) {
         .spawn()
         .expect("every Debian has tar");
     let stream = archive.stdout.take().expect("a pipe was asked for");
-    let output =
-        namespaces.command("docker").args(["import", "-", IMAGE]).stdin(stream).output().expect("nsenter was found");
+    let output = output(namespaces.command("docker").args(["import", "-", IMAGE]).stdin(stream));
     assert!(output.status.success(), "docker import: {}", String::from_utf8_lossy(&output.stderr));
     assert!(archive.wait().is_ok_and(|status| status.success()), "tar failed");
 }

@@ -9,11 +9,23 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::host::{Host, read_line};
+use super::command::{output, read_line};
+use super::host::Host;
 use super::{logs, prerequisites};
 
 /// The lab's own address, as the hosts see the test.
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// A new network with nobody on it. Moves the calling thread, and what it starts, into it. Logs get the name of the function
+/// this stands in: of a test that runs on the main thread, the thread does not know it.
+macro_rules! lab {
+    () => {{
+        fn here() {}
+        $crate::harness::lab::Lab::of_test(&here)
+    }};
+}
+
+pub(crate) use lab;
 
 /// One test's network. Dropped after its hosts.
 pub(crate) struct Lab {
@@ -23,10 +35,12 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// A new network with nobody on it. Moves the calling thread, and what it starts, into it.
-    pub(crate) fn new() -> Self {
+    /// See [`lab`]; `here` is a function within the test.
+    pub(crate) fn of_test<F>(here: &F) -> Self {
         prerequisites::check();
-        logs::begin();
+        let path = std::any::type_name_of_val(here);
+        let name = path.split_once("::").and_then(|(_, path)| path.rsplit_once("::")).map_or(path, |(test, _)| test);
+        logs::begin(name);
         let mut anchor = Command::new("unshare")
             .args(["--net", "--", "bash", "-c", "echo ready; read -r _ || true"])
             .stdin(Stdio::piped())
@@ -75,6 +89,6 @@ fn v6(number: u16) -> Ipv6Addr {
 }
 
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip was found");
+    let output = output(Command::new("ip").args(arguments.split(' ')));
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }

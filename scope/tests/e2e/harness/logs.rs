@@ -1,5 +1,6 @@
 //! Where a test's logs and pictures go: `target/e2e/<test>/`, and their tails on a failure.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,15 +13,17 @@ pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map_or_else(PathBuf::new, Path::to_owned).join("e2e")
 }
 
-/// Removes what an earlier run of the test that calls left.
-pub(super) fn begin() {
-    // None is there at the first run.
-    let _ = fs::remove_dir_all(of_this_test());
+thread_local! {
+    /// Where the logs of the test on this thread go.
+    static OF_THIS_TEST: RefCell<PathBuf> = RefCell::new(directory());
 }
 
-fn of_this_test() -> PathBuf {
-    let test = thread::current().name().unwrap_or("main").replace("::", ".");
-    directory().join(test)
+/// The test that calls is `name`; removes what an earlier run of it left.
+pub(super) fn begin(name: &str) {
+    let logs = directory().join(name.replace("::", "."));
+    // None is there at the first run.
+    let _ = fs::remove_dir_all(&logs);
+    OF_THIS_TEST.set(logs);
 }
 
 /// A log file of the test that calls.
@@ -32,7 +35,7 @@ pub(crate) struct Log {
 impl Log {
     /// An empty log: `name.log`, or `name-1.log` and so on if a test asks for it again.
     pub(crate) fn create(name: &str) -> Self {
-        let directory = of_this_test();
+        let directory = OF_THIS_TEST.with_borrow(PathBuf::clone);
         fs::create_dir_all(&directory).expect("the target directory is writable");
         let files = (0..).map(|number| match number {
             0 => format!("{name}.log"),

@@ -10,6 +10,7 @@
 
 pub(crate) mod api;
 pub(crate) mod chain;
+pub(crate) mod command;
 pub(crate) mod dockerd;
 pub(crate) mod engine;
 pub(crate) mod host;

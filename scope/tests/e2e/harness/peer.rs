@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::api::Api;
+use super::command::output;
 use super::host::{Host, Namespaces};
 use super::logs::Log;
 use super::process::Process;
@@ -84,6 +85,7 @@ pub(crate) fn command(host: &Host, subcommand: &str) -> Command {
 }
 
 /// What `scope SUBCOMMAND` did, run to its end.
+#[track_caller]
 pub(crate) fn run(host: &Host, subcommand: &str, arguments: &[&str]) -> Output {
-    command(host, subcommand).args(arguments).output().expect("nsenter was found")
+    output(command(host, subcommand).args(arguments))
 }

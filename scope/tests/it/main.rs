@@ -1,0 +1,3 @@
+//! The program, started as a user does, without a probe: neither root nor Docker.
+
+mod closed_pipe;
