@@ -21,7 +21,8 @@ pub type Unmeasured = Arc<BTreeSet<ContainerId>>;
 pub struct Membership {
     /// The innermost container.
     pub id: ContainerId,
-    /// `docker`, `containerd`, `podman`, `cri-o`; empty if the names do not say.
+    /// `docker`, `containerd`, `podman`, `cri-o`; empty if the names do not say, or if they say that it is another Docker
+    /// daemon's than the host's.
     pub runtime: &'static str,
     /// Where the container's own cgroups are.
     pub paths: Paths,
@@ -86,8 +87,16 @@ mod tests {
             ("docker, v2, systemd", format!("0::/system.slice/docker-{a}.scope\n"), Some(("docker", &a))),
             ("docker, v2, cgroupfs", format!("0::/docker/{a}\n"), Some(("docker", &a))),
             ("docker, other parent", format!("0::/custom/{a}"), Some(("", &a))),
-            ("docker, rootless", format!("0::/user.slice/user-1.slice/docker-{a}.scope"), Some(("docker", &a))),
-            ("docker in docker", format!("0::/docker/{a}/docker/{b}"), Some(("docker", &b))),
+            ("docker, rootless", format!("0::/user.slice/user-1.slice/docker-{a}.scope"), Some(("", &a))),
+            ("docker in docker", format!("0::/docker/{a}/docker/{b}"), Some(("", &b))),
+            ("docker in docker, systemd", format!("0::/docker/{a}/system.slice/docker-{b}.scope"), Some(("", &b))),
+            ("docker in a pod", format!("0::/kubepods/burstable/pod8a2f/{a}/docker/{b}"), Some(("", &b))),
+            ("docker, the parent its own", format!("0::/some-host-1/docker/{a}"), Some(("docker", &a))),
+            (
+                "Kubernetes in docker",
+                format!("0::/docker/{a}/kubelet.slice/cri-containerd-{b}.scope"),
+                Some(("containerd", &b)),
+            ),
             ("systemd in docker", format!("0::/docker/{a}/system.slice/nginx.service"), Some(("docker", &a))),
             (
                 "containerd for Kubernetes, systemd",

@@ -99,6 +99,7 @@ impl Probe {
         Round {
             updates: facts.into_iter().chain(gauges).collect(),
             status: status(&scans, is_cut || left_out > 0, has_orphans),
+            elsewhere: scans.cpu_time,
         }
     }
 

@@ -11,7 +11,7 @@
 //! - `endpoint.rs`: where the daemon is, and what to tell people when it is not there.
 //! - `session.rs`: one connection. `registry.rs`: what is known and what to ask next, without IO.
 //! - `event.rs`, `convert.rs`, `ports.rs`, `secret.rs`: what the daemon says, in our words.
-//! - `stats.rs`: figures, only where cgroups cannot be read. `outbox.rs`: what we say. `cost.rs`: what we cost.
+//! - `stats.rs`: figures, only where cgroups cannot be read. `outbox.rs`: what we say. `cost.rs`: what we cost and may.
 //!
 //! A daemon that dies does not take its containers with it (`live-restore`, a killed `dockerd`), and one that is being
 //! upgraded is back within seconds. So facts outlive it for [`Timing::grace`]; then they go, and what the process probe
@@ -48,12 +48,14 @@ use tokio_util::sync::CancellationToken;
 use topology::ContainerId;
 use topology::fact::{Source, SourceState};
 
+use self::cost::Thrift;
 pub use self::endpoint::{BadHost, Endpoint};
 use self::endpoint::{Daemon, connect};
 use self::outbox::{HubGone, Outbox};
 use self::registry::Registry;
 use self::session::Session;
-use super::{InitPids, Updates};
+use super::pace::{supervise, thread_cpu_time};
+use super::{InitPids, Name, Updates};
 
 /// Which daemon, and the times to keep.
 #[derive(Clone, Debug)]
@@ -129,20 +131,26 @@ pub struct Wiring {
     pub unreadable: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
 }
 
-/// Runs the probe on a thread of its own until `stop`, so that its cost can be told: the thread's CPU time.
+/// Runs the probe on a thread of its own until `stop`, so that its cost can be told: the thread's CPU time. If it panics,
+/// it ends alone: see [`supervise`].
 ///
 /// # Errors
 /// If the kernel gives no thread or no epoll instance.
 pub fn spawn(config: Config, wiring: Wiring, stop: CancellationToken) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let updates = wiring.updates.clone();
+    let (updates, init_pids) = (wiring.updates.clone(), wiring.init_pids.clone());
     thread::Builder::new().name("probe-docker".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = run(config, wiring, stop) => {}
-                () = cost::report(updates) => {}
-            }
-        });
+        let work = || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = run(config, wiring, stop) => {}
+                    () = cost::report(updates.clone()) => {}
+                }
+            });
+        };
+        if !supervise(Name::Docker, &updates, work) {
+            init_pids.send_replace(InitPids::default());
+        }
     })
 }
 
@@ -153,6 +161,7 @@ pub async fn run(config: Config, wiring: Wiring, stop: CancellationToken) {
         registry: Registry::new(config.timing.retry_min),
         timing: config.timing,
         outbox: Outbox::new(updates, init_pids, nudge),
+        thrift: Thrift::new(std::time::Instant::now(), thread_cpu_time()),
         unreadable,
         failures: 0,
         forget_at: None,
@@ -172,6 +181,7 @@ struct Probe {
     timing: Timing,
     registry: Registry,
     outbox: Outbox,
+    thrift: Thrift,
     unreadable: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     /// Attempts to connect in a row that came to nothing.
     failures: u32,
@@ -185,14 +195,25 @@ impl Probe {
     async fn follow(&mut self, endpoints: &[Endpoint]) -> Result<Infallible, HubGone> {
         loop {
             let daemon = self.reach(endpoints).await?;
-            self.forget_at = None;
-            let mut session =
-                Session::new(&daemon, &self.timing, &mut self.registry, &mut self.outbox, self.unreadable.clone());
+            let mut session = Session::new(
+                &daemon,
+                &self.timing,
+                &mut self.registry,
+                &mut self.outbox,
+                &mut self.thrift,
+                self.forget_at,
+                self.unreadable.clone(),
+            );
             let failure = session.run().await?;
+            let forget_at = Instant::now() + self.timing.grace;
             if session.was_useful() {
                 self.failures = 0;
+                self.forget_at = Some(forget_at);
+            } else if !self.registry.is_empty() {
+                // One that greets and then hangs renews nothing.
+                self.forget_at.get_or_insert(forget_at);
             }
-            self.forget_at = Some(Instant::now() + self.timing.grace);
+            self.outbox.no_gauges().await?;
             self.say_away(failure.reason(&daemon.endpoint)).await?;
             self.wait().await?;
         }

@@ -12,11 +12,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use topology::Netns;
-use topology::fact::{Fact, Host, Source, SourceState};
+use topology::fact::{Fact, Host, Network, Source, SourceState};
 use topology::gauges::{Gauges, HostGauges};
 
 pub use kernel::{CpuTimes, Kernel, Memory, load1_hundredths};
 
+use crate::probe::connections::netns;
 use crate::probe::pace::{self, Moment, Nudge, Round, Schedule};
 use crate::probe::{Name, Update, Updates};
 
@@ -28,6 +29,9 @@ const BUDGET: f64 = 0.002;
 
 /// Beats after which what hardly changes is read again: names, operating system, CPUs.
 const RELEASE_BEATS: u32 = 30;
+
+/// The host's first process: it is in the host's own namespaces.
+const INIT: u32 = 1;
 
 /// What is probed, and what the operator decided.
 #[derive(Clone, Debug)]
@@ -80,9 +84,10 @@ impl Probe {
         }
         self.beats = self.beats.wrapping_add(1);
         let mut reasons = Vec::new();
-        match networks::read() {
-            Ok(networks) => self.host.networks = networks,
-            Err(error) => reasons.push(format!("no networks: {error}")),
+        let mut elsewhere = Duration::ZERO;
+        match self.networks() {
+            Ok((networks, cpu_time)) => (self.host.networks, elsewhere) = (networks, cpu_time),
+            Err(reason) => reasons.push(format!("no networks: {reason}")),
         }
         let mut updates = Vec::new();
         if self.said.as_ref() != Some(&self.host) {
@@ -95,7 +100,21 @@ impl Probe {
             None => reasons.push(format!("no figures in {}", self.config.proc_root.display())),
         }
         let state = if reasons.is_empty() { SourceState::Ok } else { SourceState::Degraded };
-        Round { updates, status: Source { state, mode: "procfs".to_owned(), reason: reasons.join("; ") } }
+        Round { updates, status: Source { state, mode: "procfs".to_owned(), reason: reasons.join("; ") }, elsewhere }
+    }
+
+    /// The host's networks, with what another thread spent to read them. In a container of ours that has not the host's
+    /// network, our own are not meant: others know the host by its own.
+    fn networks(&self) -> Result<(Vec<Network>, Duration), String> {
+        let proc_root = &self.config.proc_root;
+        match self.host.netns {
+            Some(netns) if netns_by(proc_root, "self").is_some_and(|own| own != netns) => {
+                let read = netns::inside(proc_root, netns, INIT, networks::read);
+                let (networks, cpu_time) = read.map_err(|problem| problem.to_string())?;
+                Ok((networks.map_err(|error| error.to_string())?, cpu_time))
+            }
+            _ => Ok((networks::read().map_err(|error| error.to_string())?, Duration::ZERO)),
+        }
     }
 
     fn refresh_release(&mut self) {
@@ -133,9 +152,11 @@ impl Probe {
 
 /// The network namespace of the host's first process; our own where we may not look.
 fn host_netns(proc_root: &Path) -> Option<Netns> {
-    ["1/ns/net", "self/ns/net"].iter().find_map(|link| {
-        let target = fs::read_link(proc_root.join(link)).ok()?;
-        let inode = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
-        inode.parse().ok().map(Netns)
-    })
+    netns_by(proc_root, &INIT.to_string()).or_else(|| netns_by(proc_root, "self"))
+}
+
+fn netns_by(proc_root: &Path, process: &str) -> Option<Netns> {
+    let target = fs::read_link(proc_root.join(process).join("ns/net")).ok()?;
+    let inode = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
+    inode.parse().ok().map(Netns)
 }

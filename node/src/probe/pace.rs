@@ -1,6 +1,7 @@
 //! The pace of a probe: when its next round is due, so that it stays within its share of a CPU, and the thread that keeps
 //! to it. [`Pace`] is pure: it is told times and costs. [`spawn`] is the one loop every probe with a thread of its own runs.
 
+mod cpu;
 mod thread;
 
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use topology::Timestamp;
 
 use crate::probe::Name;
 
-pub use thread::{Nudge, Round, spawn};
+pub use cpu::{share, thread_cpu_time};
+pub use thread::{Nudge, Round, spawn, supervise};
 
 /// The interval never grows beyond this many times the base: a map that old is worth less than what it saves.
 pub const STRETCH_MAX: u32 = 20;
@@ -97,13 +99,24 @@ impl Pace {
         within_budget.clamp(base, base.saturating_mul(STRETCH_MAX))
     }
 
+    /// How long it takes to earn what was spent beyond the savings.
+    #[must_use]
+    pub fn owed(&self, now: Instant) -> Duration {
+        self.time_to_earn(now, 0.0)
+    }
+
     /// When a round that was asked for may begin, if the last one ended at the last [`Self::record`].
     #[must_use]
     pub fn early(&self, now: Instant) -> Instant {
-        let earned = now.saturating_duration_since(self.settled_at).as_secs_f64() * self.schedule.budget;
-        let missing = (self.cost - self.saved - earned).max(0.0) / self.schedule.budget;
-        let affordable = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX).min(self.interval());
+        let affordable = self.time_to_earn(now, self.cost).min(self.interval());
         (self.settled_at + EARLY_GAP).max(now + affordable)
+    }
+
+    /// Time from `now` until the savings are `wanted` seconds of CPU time.
+    fn time_to_earn(&self, now: Instant, wanted: f64) -> Duration {
+        let earned = now.saturating_duration_since(self.settled_at).as_secs_f64() * self.schedule.budget;
+        let missing = (wanted - self.saved - earned).max(0.0) / self.schedule.budget;
+        Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX)
     }
 
     /// Cost since this last gave one, in hundredths of a percent of one CPU; `None` if that is not long ago.
@@ -112,17 +125,9 @@ impl Pace {
         if elapsed < REPORT_EVERY {
             return None;
         }
-        let share = self.unreported.as_secs_f64() / elapsed.as_secs_f64();
-        self.unreported = Duration::ZERO;
         self.reported_at = now;
-        Some(hundredths_of_percent(share))
+        Some(share(std::mem::take(&mut self.unreported), elapsed))
     }
-}
-
-/// A share as a number of hundredths of a percent, rounded.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, which is what is wanted")]
-fn hundredths_of_percent(share: f64) -> u32 {
-    (share * 10_000.0).round() as u32
 }
 
 #[cfg(test)]
@@ -201,6 +206,26 @@ mod tests {
         pace.record(start, ms(2));
         assert_eq!(pace.early(start), start + EARLY_GAP);
         assert_eq!(pace.early(start + BASE), start + BASE);
+    }
+
+    #[test]
+    fn what_is_owed_is_what_was_spent_beyond_the_savings() {
+        let start = Instant::now();
+        let cases = [
+            // spent, seconds later, seconds owed
+            (ms(0), 0, 0),
+            (ms(100), 0, 0), // 0.5 % of 20 s were saved
+            (ms(110), 0, 2), // 10 ms at 0.5 %
+            (ms(110), 1, 1),
+            (ms(110), 60, 0),
+            (ms(9000), 0, 20), // no deeper than the savings go high
+        ];
+        for (spent, seconds, want) in cases {
+            let mut pace = pace(start);
+            pace.record(start, spent);
+            let owed = pace.owed(start + Duration::from_secs(seconds));
+            assert!(owed.abs_diff(Duration::from_secs(want)) < ms(1), "{spent:?} {seconds} s later: {owed:?}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn spawn(proc_root: PathBuf, channels: Channels, nudge: Nudge, stop: Cancell
             let blocks = [Gauges::Processes(processes), Gauges::Containers(containers)];
             blocks.map(|block| Update::Gauges(Name::Process, block))
         });
-        Round { updates: facts.into_iter().chain(gauges).collect(), status: scanned.status }
+        Round { updates: facts.into_iter().chain(gauges).collect(), status: scanned.status, elsewhere: Duration::ZERO }
     })
 }
 

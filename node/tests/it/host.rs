@@ -1,9 +1,13 @@
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use node::probe::host::{Config, Probe};
 use node::probe::pace::{Moment, Round};
 use node::probe::{Name, Update};
+use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 use topology::fact::{Fact, Host, SourceState};
 use topology::gauges::{Gauges, HostGauges};
 use topology::{Key, Netns, Timestamp};
@@ -79,6 +83,48 @@ fn a_tree_without_figures_is_a_reason_and_no_end() {
     assert_eq!((round.status.state, gauges(&round)), (SourceState::Degraded, None));
     assert!(round.status.reason.contains("no figures"), "{}", round.status.reason);
     assert_eq!(host(&round).expect("a fact").cpus, 1);
+}
+
+/// A `/proc` whose first process is `init`, seen by this process.
+fn proc_of(init: u32) -> tempfile::TempDir {
+    let proc = tempfile::tempdir().expect("a directory");
+    for (name, of) in [("1", init), ("self", std::process::id())] {
+        symlink(format!("/proc/{of}"), proc.path().join(name)).expect("linked");
+    }
+    proc
+}
+
+#[test]
+fn the_networks_are_those_of_the_hosts_namespace_not_of_ours() {
+    let own = host(&probe(proc_of(std::process::id()).path(), None).round(Moment::now())).expect("a fact");
+    let (ready, is_ready) = mpsc::channel();
+    let (finish, is_finished) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        // SAFETY: `NEWNET` changes which network the thread sees, and nothing of its memory or descriptors.
+        let unshared = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+        unshared.expect("this test makes a network namespace: run it as root");
+        ready.send(gettid().as_raw_nonzero().get().cast_unsigned()).expect("heard");
+        let _ = is_finished.recv(); // until the sender is dropped
+    });
+    let round = probe(proc_of(is_ready.recv().expect("a namespace")).path(), None).round(Moment::now());
+    let its = host(&round).expect("a fact");
+    assert_ne!(its.netns, own.netns);
+    assert_eq!(its.networks, [], "a new namespace has none but its loopback; ours: {:?}", own.networks);
+    assert!(!round.elsewhere.is_zero() && !round.status.reason.contains("networks"), "{round:?}");
+    drop(finish);
+    other.join().expect("ended");
+}
+
+#[test]
+fn a_host_whose_namespace_is_closed_to_us_has_no_networks_and_a_reason() {
+    let tree = Tree::of_debian();
+    let link = tree.root().join("1/ns/net");
+    std::fs::remove_file(&link).expect("was there");
+    symlink("net:[1]", &link).expect("linked"); // leads nowhere
+    let round = probe(tree.root(), None).round(Moment::now());
+    assert_eq!(host(&round).expect("a fact").networks, [], "rather than ours");
+    assert_eq!(round.status.state, SourceState::Degraded);
+    assert!(round.status.reason.contains("no networks: cannot enter"), "{}", round.status.reason);
 }
 
 #[test]

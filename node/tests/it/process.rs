@@ -125,6 +125,50 @@ fn containers_are_found_and_measured_by_their_cgroups() {
     assert_eq!(*unmeasured, [id(JAVA)].into());
 }
 
+/// The tree, with the cgroup hierarchies of its containers in it.
+fn tree_with_cgroups() -> Tree {
+    let tree = Tree::of_debian();
+    tree.copy_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cgroup"), "cgroup");
+    let point = tree.root().join("cgroup").display().to_string();
+    let mountinfo = std::fs::read_to_string(debian().join("self/mountinfo")).expect("readable");
+    tree.write("self/mountinfo", mountinfo.replace("tests/fixtures/cgroup", &point).as_bytes());
+    tree
+}
+
+#[test]
+fn without_a_memory_controller_the_cpu_is_still_measured() {
+    let tree = tree_with_cgroups();
+    let of_web = format!("cgroup/unified/system.slice/docker-{WEB}.scope");
+    for file in ["memory.current", "memory.stat", "memory.max"] {
+        std::fs::remove_file(tree.root().join(&of_web).join(file)).expect("was there");
+    }
+    let mut scan = scan(tree.root());
+    let now = Moment::now();
+    scan.round(now, &none());
+    tree.write(&format!("{of_web}/cpu.stat"), b"usage_usec 9000000000\n");
+    let (_, gauges) = scan.round(later(now, BEAT), &none()).gauges.expect("gauges");
+    let row = gauges.containers.binary_search(&id(WEB).prefix()).expect("a row");
+    assert_eq!((gauges.cpu[row], gauges.memory_kib[row]), (10_000, 0));
+}
+
+#[test]
+fn a_container_whose_cgroups_move_is_measured_where_they_are() {
+    let tree = tree_with_cgroups();
+    let whole = std::fs::read(tree.root().join("3000/cgroup")).expect("readable");
+    // Seen while its runtime was still moving it from one hierarchy into the next.
+    tree.write("3000/cgroup", format!("5:memory:/docker/{REDIS}\n3:cpu,cpuacct:/\n0::/\n").as_bytes());
+    let mut scan = scan(tree.root());
+    let mut now = Moment::now();
+    let mut measured = || {
+        now = later(now, BEAT);
+        let (_, gauges) = scan.round(now, &none()).gauges.expect("gauges");
+        gauges.containers.contains(&id(REDIS).prefix())
+    };
+    assert!(!measured(), "its CPU time is not to be found");
+    tree.write("3000/cgroup", &whole);
+    assert!(measured());
+}
+
 #[test]
 fn a_process_is_in_the_container_of_its_nearest_known_ancestor() {
     let mut scan = scan(&debian());

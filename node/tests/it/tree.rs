@@ -37,6 +37,11 @@ impl Tree {
         fs::write(self.root().join(file), bytes).expect("writable");
     }
 
+    /// Copies a directory into it.
+    pub(crate) fn copy_in(&self, from: &Path, to: &str) {
+        copy_tree(from, &self.root().join(to));
+    }
+
     pub(crate) fn remove(&self, directory: &str) {
         fs::remove_dir_all(self.root().join(directory)).expect("removable");
     }

@@ -14,9 +14,12 @@ pub(super) struct Found {
     pub(super) end: usize,
 }
 
+/// Containers of the host's daemon: it is asked about them, and believed when it knows none of that id.
+const DOCKER: &str = "docker";
+
 /// What comes before the id, and whose it is. Monitors (`libpod-conmon-…`) have a prefix of their own that is not here.
 const PREFIXES: [(&str, &str); 6] = [
-    ("docker-", "docker"),
+    ("docker-", DOCKER),
     ("cri-containerd-", "containerd"),
     ("nerdctl-", "containerd"),
     ("crio-", "cri-o"),
@@ -31,6 +34,7 @@ pub(super) fn innermost(path: &str) -> Option<Found> {
         let (parent, component) = path[..end].rsplit_once('/')?;
         if let Some((id, runtime)) = container(component) {
             let runtime = if runtime.is_empty() { by_parent(parent) } else { runtime };
+            let runtime = if runtime == DOCKER && is_of_another_daemon(parent) { "" } else { runtime };
             return Some(Found { id, runtime, end });
         }
         end = parent.len();
@@ -59,10 +63,15 @@ fn prefix_of(before: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(prefix, _)| *prefix == before).map(|(_, runtime)| *runtime)
 }
 
+/// Whether it is not the host's daemon that put a container below `parent`: one in another container did, or a user's own.
+fn is_of_another_daemon(parent: &str) -> bool {
+    parent.split('/').any(|component| component == "user.slice" || container(component).is_some())
+}
+
 /// Whose a bare id is, by the cgroup it is in; empty if that does not say.
 fn by_parent(parent: &str) -> &'static str {
     match parent.rsplit('/').next() {
-        Some("docker") => "docker",
+        Some(DOCKER) => DOCKER,
         // containerd's default namespace: what nerdctl and ctr use unless told otherwise.
         Some("default") => "containerd",
         _ => "",

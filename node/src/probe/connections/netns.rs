@@ -17,6 +17,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use rustix::io::Errno;
@@ -24,6 +25,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use topology::{Netns, ProcessId};
 
 use super::sock_diag::{self, DumpError, Extent, Socket, State, Wanted};
+use crate::probe::pace::thread_cpu_time;
 use counters::Counters;
 
 /// Processes by the network namespace they are in: what to scan, and through whom to get in.
@@ -120,6 +122,8 @@ pub struct Scans {
     pub problems: Vec<(Problem, usize)>,
     /// Namespaces whose connections were dumped, rather than known to be none or unchanged.
     pub dumped: usize,
+    /// What it cost: CPU time of the thread it ran on.
+    pub cpu_time: Duration,
 }
 
 impl Scans {
@@ -179,18 +183,14 @@ impl Scanner {
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
     /// each namespace in which connections came or went: not for an async task's thread.
     pub fn scan(&mut self, namespaces: &Namespaces) -> Scans {
-        let scans = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("netns-scan".to_owned());
-            match thread.spawn_scoped(scope, || self.scan_on_this_thread(namespaces)) {
-                Ok(scanning) => scanning.join().map_err(|_| "it panicked".to_owned()),
-                Err(error) => Err(error.to_string()),
+        match on_a_thread(|| self.scan_on_this_thread(namespaces)) {
+            Ok((scans, cpu_time)) => Scans { cpu_time, ..scans },
+            Err(problem) => {
+                let mut scans = Scans::default();
+                scans.complain(problem);
+                scans
             }
-        });
-        scans.unwrap_or_else(|reason| {
-            let mut scans = Scans::default();
-            scans.complain(Problem::Thread(reason));
-            scans
-        })
+        }
     }
 
     /// Leaves the thread in whichever namespace it entered last.
@@ -312,6 +312,35 @@ fn is_settled(now: Option<Counters>, counters_held: bool, listeners: &[Socket], 
     let Some(counters) = now else { return false };
     let unaccepted = connections.iter().any(|socket| socket.inode == 0 && socket.state.is_open());
     !unaccepted && (counters_held || counters.agree(listeners, connections))
+}
+
+/// What `look` sees in `netns`, with the CPU time that took; `pid` is a process in it. Runs it on a thread of its own,
+/// which may go where it likes.
+///
+/// # Errors
+/// [`Problem::Enter`] and [`Problem::EnterDenied`] if we cannot get in, [`Problem::Thread`] if there is no thread.
+pub(in crate::probe) fn inside<T: Send>(
+    proc_root: &Path,
+    netns: Netns,
+    pid: u32,
+    look: impl FnOnce() -> T + Send,
+) -> Result<(T, Duration), Problem> {
+    let (seen, cpu_time) = on_a_thread(|| {
+        enter(proc_root, netns, pid).unwrap_or(Err(Problem::Enter(Errno::SRCH)))?;
+        Ok(look())
+    })?;
+    seen.map(|seen| (seen, cpu_time))
+}
+
+/// Runs `work` on a thread that ends with it. Returns what that gave, and the thread's CPU time.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<(T, Duration), Problem> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns-scan".to_owned());
+        match thread.spawn_scoped(scope, || (work(), thread_cpu_time())) {
+            Ok(working) => working.join().map_err(|_| Problem::Thread("it panicked".to_owned())),
+            Err(error) => Err(Problem::Thread(error.to_string())),
+        }
+    })
 }
 
 /// Moves this thread into `netns` by way of process `pid`. `None` if the process ended or is in another by now.

@@ -1,24 +1,31 @@
-//! What this probe costs: CPU time of its thread, which does nothing else.
+//! What this probe costs, and how it keeps within its share of a CPU. Its thread does nothing else: the thread's CPU time
+//! is the probe's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::probe::pace::{Pace, Schedule, share, thread_cpu_time};
 use crate::probe::{Name, Update, Updates};
 
 /// Time between two reports. A report is a wake-up of two threads: at this rate it costs nothing one could measure.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// Share of one CPU it may take for long: what the whole peer may on a host of 65 containers.
+const BUDGET: f64 = 0.02;
+
+/// Longest rest: so old may the map of a daemon be that never stops changing.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// Reports for ever what the calling thread costs, until nobody listens. For the one task of a thread of its own.
 pub(super) async fn report(updates: Updates) {
     let mut beat = interval(REPORT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.tick().await;
-    let mut before = (Instant::now(), thread_time());
+    let mut before = (Instant::now(), thread_cpu_time());
     loop {
         beat.tick().await;
-        let now = (Instant::now(), thread_time());
+        let now = (Instant::now(), thread_cpu_time());
         let share = share(now.1.saturating_sub(before.1), now.0 - before.0);
         before = now;
         if updates.send(Update::Cost(Name::Docker, share)).await.is_err() {
@@ -27,15 +34,27 @@ pub(super) async fn report(updates: Updates) {
     }
 }
 
-/// Hundredths of a percent of one CPU, rounded up so that what costs anything is never shown as free.
-fn share(used: Duration, passed: Duration) -> u32 {
-    let share = (used.as_nanos() * 10_000).div_ceil(passed.as_nanos().max(1));
-    u32::try_from(share).unwrap_or(u32::MAX)
+/// Keeps the probe within [`BUDGET`]: it works at once as long as there is CPU time saved, and rests when there is none.
+#[derive(Debug)]
+pub(super) struct Thrift {
+    pace: Pace,
+    spent: Duration,
 }
 
-fn thread_time() -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
+impl Thrift {
+    /// Begins at `now`, when the thread has used `spent`.
+    pub(super) fn new(now: Instant, spent: Duration) -> Self {
+        // It has no rounds, so no interval either.
+        let schedule = Schedule { name: Name::Docker, base: Duration::ZERO, budget: BUDGET };
+        Self { pace: Pace::new(schedule, now), spent }
+    }
+
+    /// How long to rest after what was done up to `now`, when the thread has used `spent`.
+    pub(super) fn rest(&mut self, now: Instant, spent: Duration) -> Duration {
+        let before = std::mem::replace(&mut self.spent, spent);
+        self.pace.record(now, spent.saturating_sub(before));
+        self.pace.owed(now).min(REST_MAX)
+    }
 }
 
 #[cfg(test)]
@@ -43,21 +62,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_in_hundredths_of_a_percent() {
-        let cases = [(0, 5_000, 0), (50, 5_000, 100), (5_000, 5_000, 10_000), (1, 1_000_000, 1), (1, 0, u32::MAX)];
-        for (used_ms, passed_ms, want) in cases {
-            let got = share(Duration::from_millis(used_ms), Duration::from_millis(passed_ms));
-            assert_eq!(got, want, "{used_ms} of {passed_ms} ms");
+    fn it_rests_once_its_savings_are_spent_and_never_for_long() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut thrift = Thrift::new(start, ms(70));
+        let steps = [
+            // at, CPU time of the thread, rest
+            (0, 70, 0),
+            (0, 470, 0),     // 2 % of 20 s were saved
+            (0, 490, 1_000), // 20 ms at 2 %
+            (1_000, 490, 0),
+            (2_000, 530, 1_000),   // another 20 ms were earned
+            (2_000, 9_000, 5_000), // the longest
+            (60_000, 9_000, 0),
+        ];
+        for (at, spent, want) in steps {
+            let rest = thrift.rest(start + ms(at), ms(spent));
+            assert!(rest.abs_diff(ms(want)) < ms(1), "{spent} ms used after {at} ms: {rest:?}");
         }
-    }
-
-    #[test]
-    fn a_threads_time_grows_with_its_work() {
-        let before = thread_time();
-        let mut sum = 0_u64;
-        while thread_time() == before {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert!(thread_time() > before);
     }
 }

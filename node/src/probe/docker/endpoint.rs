@@ -4,6 +4,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -24,6 +25,20 @@ pub enum Endpoint {
     Unix(String),
     /// `host:port`, unencrypted.
     Tcp(String),
+}
+
+impl Endpoint {
+    /// Whether the daemon there is on this host for sure, so that its pids are ours.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+                ip.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
+            }
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -185,6 +200,25 @@ fn io_kind(error: &bollard::errors::Error) -> Option<ErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_socket_or_the_loopback_is_this_host_for_sure() {
+        let cases = [
+            ("unix:///run/docker.sock", true),
+            ("tcp://127.0.0.1:2375", true),
+            ("tcp://127.8.0.1", true),
+            ("http://[::1]:2375", true),
+            ("tcp://localhost", true),
+            ("tcp://LocalHost:1", true),
+            ("tcp://other:2375", false),
+            ("tcp://localhost.example:2375", false),
+            ("tcp://192.0.2.7:2375", false),
+            ("tcp://[2001:db8::1]:2375", false),
+        ];
+        for (host, want) in cases {
+            assert_eq!(host.parse::<Endpoint>().expect("an address").is_local(), want, "{host}");
+        }
+    }
 
     #[test]
     fn a_host_is_a_socket_or_a_tcp_address() {

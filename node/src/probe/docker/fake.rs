@@ -41,6 +41,8 @@ struct Shared {
     held: watch::Sender<BTreeSet<String>>,
     /// Streams of samples open now.
     streams: watch::Sender<usize>,
+    /// Ends those that are open.
+    end_streams: broadcast::Sender<()>,
 }
 
 impl Fake {
@@ -58,6 +60,7 @@ impl Fake {
             live: broadcast::channel(1024).0,
             held: watch::channel(BTreeSet::new()).0,
             streams: watch::channel(0).0,
+            end_streams: broadcast::channel(1).0,
         };
         let fake = Self { socket: dir.path().join("docker.sock"), shared: Arc::new(shared), server: None, _dir: dir };
         for (id, status) in containers {
@@ -126,6 +129,11 @@ impl Fake {
     /// How often it was asked this.
     pub(super) fn count(&self, request: &str) -> usize {
         self.world().requests.iter().filter(|asked| *asked == request).count()
+    }
+
+    /// Ends all streams of samples; new ones may begin.
+    pub(super) fn end_streams(&self) {
+        let _ = self.shared.end_streams.send(()); // without a stream there is none to end
     }
 
     /// Streams of samples open now.
@@ -242,9 +250,13 @@ async fn stream_samples(mut stream: UnixStream, shared: &Shared) -> std::io::Res
         "cpu_stats": {"cpu_usage": {"total_usage": 250}, "system_cpu_usage": 2000},
         "memory_stats": {"usage": 4096, "limit": 8192}
     });
+    let mut end = shared.end_streams.subscribe();
     shared.streams.send_modify(|count| *count += 1);
     let said = stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{sample}\n").as_bytes()).await;
-    let _ = stream.read_u8().await; // until the other side hangs up
+    tokio::select! {
+        _ = stream.read_u8() => {} // until the other side hangs up
+        _ = end.recv() => {}
+    }
     shared.streams.send_modify(|count| *count -= 1);
     said
 }

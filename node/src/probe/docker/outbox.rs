@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use topology::fact::{Source, SourceState};
-use topology::gauges::Gauges;
+use topology::gauges::{ContainerGauges, Gauges};
 
 use super::registry::Registry;
+use crate::probe::pace::Moment;
 use crate::probe::{InitPids, Name, Update, Updates};
 
 /// The hub is gone: the program ends.
@@ -19,6 +20,8 @@ pub(super) struct Outbox {
     init_pids: watch::Sender<InitPids>,
     nudge: Box<dyn Fn() + Send + Sync>,
     said: Option<Source>,
+    /// Whether the last block of gauges had rows.
+    has_gauges: bool,
 }
 
 impl Outbox {
@@ -27,7 +30,7 @@ impl Outbox {
         init_pids: watch::Sender<InitPids>,
         nudge: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { updates, init_pids, nudge, said: None }
+        Self { updates, init_pids, nudge, said: None, has_gauges: false }
     }
 
     /// Says how the probe does, if that is news. Changes are logged here, so a daemon that stays away is one line.
@@ -59,8 +62,17 @@ impl Outbox {
         Ok(count)
     }
 
-    pub(super) async fn gauges(&mut self, gauges: Gauges) -> Result<(), HubGone> {
-        self.send(Update::Gauges(Name::Docker, gauges)).await
+    pub(super) async fn gauges(&mut self, block: ContainerGauges) -> Result<(), HubGone> {
+        self.has_gauges = !block.containers.is_empty();
+        self.send(Update::Gauges(Name::Docker, Gauges::Containers(block))).await
+    }
+
+    /// Says that there are no figures any more, if there were some.
+    pub(super) async fn no_gauges(&mut self) -> Result<(), HubGone> {
+        if !self.has_gauges {
+            return Ok(());
+        }
+        self.gauges(ContainerGauges { at: Moment::now().at, ..ContainerGauges::default() }).await
     }
 
     /// Processes came or went: whoever reads them should look now.

@@ -109,6 +109,8 @@ pub(super) struct Registry {
     unshown: usize,
     silent: usize,
     is_changed: bool,
+    /// Until when the background is left alone, to spare the CPU.
+    rest_until: Option<Instant>,
 }
 
 /// Requests under way.
@@ -134,6 +136,7 @@ impl Registry {
             unshown: 0,
             silent: 0,
             is_changed: false,
+            rest_until: None,
         }
     }
 
@@ -230,16 +233,38 @@ impl Registry {
             self.asked.all += 1;
             return Some(Request::Image(id));
         }
-        if self.asked.background >= BACKGROUND_MAX {
+        if self.asked.background >= BACKGROUND_MAX || self.is_resting(now) {
             return None;
         }
         self.ask_queued(true).or_else(|| self.ask_waiting(now))
     }
 
-    /// When the next of those that did not answer may be asked again.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        let has_room = self.asked.retries < RETRIES_MAX && self.asked.background < BACKGROUND_MAX;
-        self.waiting.first_key_value().map(|((due, _), _)| *due).filter(|_| has_room)
+    /// Leaves alone until `until` what nobody waits for.
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.rest_until = Some(until);
+    }
+
+    /// Whether what nobody waits for is left alone.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        self.rest_until.is_some_and(|until| now < until)
+    }
+
+    /// When there will be something to ask that there is room for, but that is not due yet.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let has_room = self.asked.all < REQUESTS_MAX && self.asked.background < BACKGROUND_MAX;
+        let queued = self.rest_until.filter(|_| !self.queue.is_empty());
+        let retry = self.retry_at().map(|due| self.rest_until.map_or(due, |until| due.max(until)));
+        queued.into_iter().chain(retry).min().filter(|_| has_room)
+    }
+
+    /// When the next of those that did not answer may be asked again, if it is not too many of them already.
+    fn retry_at(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|((due, _), _)| *due).filter(|_| self.asked.retries < RETRIES_MAX)
+    }
+
+    /// Whether no container is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.containers.is_empty()
     }
 
     /// Whether all that was queued has been answered.

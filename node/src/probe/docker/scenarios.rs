@@ -15,7 +15,7 @@ use topology::{ContainerId, Key};
 use super::convert::id;
 use super::endpoint::candidates;
 use super::fake::{Fake, IMAGE};
-use super::{Config, Timing, Wiring, run};
+use super::{Config, Timing, Wiring, run, spawn};
 use crate::probe::{InitPids, Name, Update};
 
 /// Far beyond what any condition here takes.
@@ -116,13 +116,17 @@ impl Probe {
     }
 
     async fn gauges(&mut self, want: impl Fn(&ContainerGauges) -> bool) {
-        loop {
-            if let Update::Gauges(Name::Docker, Gauges::Containers(block)) = self.update("gauges").await
-                && want(&block)
-            {
-                return;
+        // Blocks come for ever: the bound is around all of them.
+        in_time("gauges", async {
+            loop {
+                if let Update::Gauges(Name::Docker, Gauges::Containers(block)) = self.update("gauges").await
+                    && want(&block)
+                {
+                    return;
+                }
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -269,6 +273,78 @@ async fn a_daemon_that_hangs_is_away() {
     probe.shows(&[]).await;
     fake.release();
     probe.shows(&["a=a!"]).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_greets_but_lists_nothing_keeps_no_facts_alive() {
+    let mut fake = Fake::new(&[("a", "running")]);
+    fake.start();
+    let mut probe = probe(&fake, Timing { request_timeout: Duration::from_secs(1), ..quick() });
+    probe.shows(&["a=a!"]).await;
+    fake.crash().await;
+    fake.hold(&["list"]);
+    fake.start();
+    probe.shows(&[]).await;
+    assert!(fake.count("version") > 1, "it did greet");
+    let source = probe.status(SourceState::Off).await;
+    assert!(source.reason.contains("did not answer within 1 s"), "{source:?}");
+    fake.release();
+    probe.shows(&["a=a!"]).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_panics_is_off_and_takes_its_facts_with_it() {
+    let mut fake = Fake::new(&[("a", "running")]);
+    fake.start();
+    let mut config = Config::new(Some(&fake.host())).expect("a socket");
+    config.timing = quick();
+    let (updates, mut received) = mpsc::channel(16);
+    let (init_pids, inits) = watch::channel(InitPids::default());
+    let (_unreadable, unreadable) = watch::channel(Arc::default());
+    let nudge = Box::new(|| panic!("wanted by this test"));
+    let thread = spawn(config, Wiring { updates, init_pids, nudge, unreadable }, CancellationToken::new());
+    while inits.borrow().is_empty() {
+        in_time("a first process", received.recv()).await.expect("the probe lives");
+    }
+    fake.event("container", "start", "a");
+    let source = loop {
+        match in_time("the end", received.recv()).await.expect("last words") {
+            Update::Status(Name::Docker, source) if source.state == SourceState::Off => break source,
+            _ => {}
+        }
+    };
+    assert!(source.reason.contains("failed inside"), "{source:?}");
+    let last = in_time("its facts' end", received.recv()).await;
+    assert!(matches!(last, Some(Update::Facts(Name::Docker, facts)) if facts.is_empty()));
+    assert!(in_time("the thread's end", received.recv()).await.is_none());
+    thread.expect("a thread").join().expect("it ends well");
+    assert!(inits.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn figures_end_with_their_connection() {
+    let mut fake = Fake::new(&[("a", "running")]);
+    fake.start();
+    let mut probe = probe(&fake, Timing { grace: PATIENCE, ..quick() });
+    probe.shows(&["a=a!"]).await;
+    probe.unreadable.send_replace(Arc::new([id("a")].into()));
+    probe.gauges(|block| block.containers == [id("a").prefix()]).await;
+    fake.crash().await;
+    probe.gauges(|block| block.containers.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ended_begins_anew() {
+    let mut fake = Fake::new(&[("a", "running")]);
+    fake.start();
+    let mut probe = probe(&fake, quick());
+    probe.shows(&["a=a!"]).await;
+    probe.unreadable.send_replace(Arc::new([id("a")].into()));
+    probe.gauges(|block| block.containers == [id("a").prefix()]).await;
+    fake.end_streams();
+    probe.gauges(|block| block.containers.is_empty()).await;
+    probe.gauges(|block| block.containers == [id("a").prefix()]).await;
+    assert_eq!(fake.count("stats:a"), 2);
 }
 
 #[tokio::test]

@@ -20,16 +20,17 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use topology::fact::{Container, Image, Source, SourceState};
-use topology::gauges::Gauges;
 use topology::{ContainerId, ImageId, Timestamp};
 
-use super::Timing;
 use super::convert;
+use super::cost::Thrift;
 use super::endpoint::{Daemon, Failure};
 use super::event::{self, Action};
 use super::outbox::{HubGone, Outbox};
 use super::registry::{CONTAINERS_MAX, Outcome, Problem, Registry, Request};
 use super::stats::Stats;
+use super::{Timing, at};
+use crate::probe::pace::thread_cpu_time;
 
 /// How long the first facts wait for all containers to be inspected: hosts with fewer than some hundred of them are said
 /// at once and whole.
@@ -54,7 +55,10 @@ pub(super) struct Session<'a> {
     timing: &'a Timing,
     registry: &'a mut Registry,
     outbox: &'a mut Outbox,
+    thrift: &'a mut Thrift,
     unreadable: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
+    /// When the first list must be there, for the facts of an earlier connection do not wait longer.
+    list_by: Option<Instant>,
     stats: Stats,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// The first list came.
@@ -71,11 +75,14 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// `forget_at` is when the facts of an earlier connection are to be forgotten.
     pub(super) fn new(
         daemon: &'a Daemon,
         timing: &'a Timing,
         registry: &'a mut Registry,
         outbox: &'a mut Outbox,
+        thrift: &'a mut Thrift,
+        forget_at: Option<Instant>,
         unreadable: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     ) -> Self {
         registry.forget_requests();
@@ -85,7 +92,10 @@ impl<'a> Session<'a> {
             timing,
             registry,
             outbox,
+            thrift,
             unreadable,
+            // One that is just back gets at least the time of an answer.
+            list_by: forget_at.map(|forget_at| forget_at.max(now + timing.request_timeout)),
             stats: Stats::new(),
             answers: FuturesUnordered::new(),
             is_listed: false,
@@ -131,6 +141,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.stats.collect() => {}
                 Ok(()) = self.unreadable.changed() => self.follow_unreadable(),
+                () = at(self.list_by), if !self.is_listed => return Ok(Failure::Silent(self.timing.request_timeout)),
                 () = sleep_until(wake_at) => self.tick().await?,
             }
         }
@@ -157,7 +168,10 @@ impl<'a> Session<'a> {
                 (self.is_listed, self.is_listing) = (true, false);
                 self.heard_at = now;
             }
-            Answer::Container(id, outcome) => self.registry.container_answered(&id, *outcome, now),
+            Answer::Container(id, outcome) => {
+                let outcome = as_seen_here(*outcome, self.daemon.endpoint.is_local());
+                self.registry.container_answered(&id, outcome, now);
+            }
             Answer::Image(id, outcome) => self.registry.image_answered(&id, outcome),
             Answer::Ping(pong) => {
                 pong?;
@@ -175,7 +189,6 @@ impl<'a> Session<'a> {
             let client = self.daemon.client.clone();
             let pong = within(self.timing.request_timeout, async move { client.ping().await });
             self.answers.push(Box::pin(async { Answer::Ping(pong.await.map(drop)) }));
-            self.stats.forget_ended();
         }
         if now >= self.list_at && !self.is_listing {
             self.ask_list();
@@ -184,7 +197,7 @@ impl<'a> Session<'a> {
             self.stats_at = now + self.timing.gauges_every;
             self.follow_unreadable();
             if let Some(block) = self.stats.block(Timestamp(now_unix().as_millis().try_into().unwrap_or(u64::MAX))) {
-                self.outbox.gauges(Gauges::Containers(block)).await?;
+                self.outbox.gauges(block).await?;
             }
         }
         Ok(())
@@ -200,7 +213,8 @@ impl<'a> Session<'a> {
         if self.registry.is_changed() && now >= self.publish_at {
             let count = self.outbox.facts(self.registry).await?;
             let pace = PACE_PER_FACT * u32::try_from(count).unwrap_or(u32::MAX);
-            self.publish_at = now + if self.has_settled { pace } else { pace.max(FIRST_LIST_PATIENCE) };
+            let pace = if self.has_settled { pace } else { pace.max(FIRST_LIST_PATIENCE) };
+            self.publish_at = now + pace.max(self.rest());
         }
         let problem = self.registry.problem();
         if self.is_listed && self.said != Some(problem) {
@@ -214,7 +228,7 @@ impl<'a> Session<'a> {
         let listing = (!self.is_listing).then_some(self.list_at);
         let publishing = self.registry.is_changed().then_some(self.publish_at);
         let statistics = (!self.unreadable.borrow().is_empty() || self.stats.is_active()).then_some(self.stats_at);
-        let times = [self.ping_at(), listing, publishing, statistics, self.registry.retry_at()];
+        let times = [self.ping_at(), listing, publishing, statistics, self.registry.due_at()];
         times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + self.timing.ping_every)
     }
 
@@ -242,6 +256,7 @@ impl<'a> Session<'a> {
 
     fn ask_next(&mut self) {
         let now = Instant::now();
+        let is_resting = self.registry.is_resting(now);
         while let Some(request) = self.registry.next_request(now) {
             let client = self.daemon.client.clone();
             let (limit, runtime) = (self.timing.request_timeout, self.daemon.runtime);
@@ -250,6 +265,16 @@ impl<'a> Session<'a> {
                 Request::Image(id) => Box::pin(inspect_image(client, id, limit)),
             });
         }
+        // A rest has a fixed end, and some are asked between two: however much there is to do, the list is worked through.
+        if !is_resting {
+            let rest = self.rest();
+            self.registry.rest(now + rest);
+        }
+    }
+
+    /// How long to rest now, for what was done so far.
+    fn rest(&mut self) -> Duration {
+        self.thrift.rest(Instant::now().into_std(), thread_cpu_time())
     }
 }
 
@@ -264,6 +289,14 @@ async fn inspect_image(client: Docker, id: ImageId, limit: Duration) -> Answer {
     // A multi-platform image answers with another id than the one its container names: keep the name we know it by.
     let outcome = outcome(answer.ok(), |answer| Some(Image { id: id.clone(), ..convert::image(&answer)? }));
     Answer::Image(id, outcome)
+}
+
+/// A container as it is on this host: the pids of another one's daemon mean nothing here.
+fn as_seen_here(outcome: Outcome<Container>, is_local: bool) -> Outcome<Container> {
+    match outcome {
+        Outcome::Found(container) if !is_local => Outcome::Found(Container { init_pid: None, ..container }),
+        outcome => outcome,
+    }
 }
 
 fn outcome<A, T>(answer: Option<Result<A, Error>>, convert: impl FnOnce(A) -> Option<T>) -> Outcome<T> {
@@ -303,4 +336,18 @@ fn source(problem: Problem) -> Source {
     }
     let state = if reasons.is_empty() { SourceState::Ok } else { SourceState::Degraded };
     Source { state, mode: "events".to_owned(), reason: reasons.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pids_of_another_hosts_daemon_are_not_ours() {
+        for (is_local, want) in [(true, Some(7)), (false, None)] {
+            let found = Container { init_pid: Some(7), ..Container::new(convert::id("a")) };
+            let Outcome::Found(container) = as_seen_here(Outcome::Found(found), is_local) else { panic!("found") };
+            assert_eq!((container.init_pid, container.id), (want, convert::id("a")), "local: {is_local}");
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl Stats {
         }
     }
 
-    /// Follows these containers and no others, at most [`STREAMS_MAX`] of them.
+    /// Follows these containers and no others, at most [`STREAMS_MAX`] of them. Streams that ended begin anew.
     pub(super) fn follow<'a>(&mut self, client: &Docker, wanted: impl Iterator<Item = &'a ContainerId>) {
         let wanted: BTreeSet<&ContainerId> = wanted.take(STREAMS_MAX).collect();
         self.streams.retain(|id, stream| {
@@ -58,7 +58,7 @@ impl Stats {
             }
             is_wanted
         });
-        self.rows.retain(|id, _| wanted.contains(id));
+        self.forget_ended();
         for id in wanted {
             if !self.streams.contains_key(id) {
                 let stream = self.tasks.spawn(follow_one(client.clone(), id.clone(), self.sender.clone()));
@@ -73,9 +73,10 @@ impl Stats {
         self.has_shown || !self.streams.is_empty()
     }
 
-    /// Forgets streams that ended, so that the next [`Self::follow`] tries them again.
-    pub(super) fn forget_ended(&mut self) {
+    /// Forgets streams that ended, so that [`Self::follow`] tries them again, and what they said: nobody renews it.
+    fn forget_ended(&mut self) {
         self.streams.retain(|_, stream| !stream.is_finished());
+        self.rows.retain(|id, _| self.streams.contains_key(id));
     }
 
     /// Takes in samples for ever. Cancel safe.

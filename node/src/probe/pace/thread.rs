@@ -1,16 +1,17 @@
 //! The thread of a probe: waits until a round is due, asked for or no longer wanted; runs it; sends what it says.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use topology::fact::{Source, SourceState};
 
-use super::{Moment, Pace, Schedule};
-use crate::probe::{Update, Updates};
+use super::{Moment, Pace, Schedule, thread_cpu_time};
+use crate::probe::{Name, Update, Updates};
 
 /// What one round of a probe found.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Round {
     pub updates: Vec<Update>,
     /// How the probe does; said to the hub when it differs from the last one.
     pub status: Source,
+    /// CPU time that other threads spent on it: this probe's as much as that of its own thread.
+    pub elsewhere: Duration,
 }
 
 /// Asks a probe for a round before its time: something was seen to start or end. Cheap, and never blocks; many nudges
@@ -83,7 +86,7 @@ impl Nudge {
 
 /// Runs `round` in a thread of its own at the pace of `schedule` until `stop` is cancelled or the hub has gone. The
 /// handle ends when the thread has: at once if it waits, else after the round it is in. A round that panics ends this
-/// probe alone, and its status says so.
+/// probe alone: see [`supervise`].
 ///
 /// Each probe needs a [`Nudge`] of its own: stopping goes the same way.
 ///
@@ -101,51 +104,95 @@ pub fn spawn(
         let (of_thread, bell) = (updates.clone(), nudge.clone());
         let started = std::thread::Builder::new().name(format!("scope-{}", schedule.name.as_str())).spawn(move || {
             let _dropped_at_the_end = ended;
-            run(schedule, &of_thread, &bell, &mut round);
+            supervise(schedule.name, &of_thread, || run(schedule, &of_thread, &bell, &mut round));
         });
-        let failure = match started {
-            Err(error) => Some(format!("no thread for it: {error}")),
+        match started {
+            Err(error) => {
+                for last in last_words(schedule.name, format!("no thread for it: {error}")) {
+                    // A hub that has gone needs none.
+                    let _ = updates.send(last).await;
+                }
+            }
             Ok(thread) => {
                 tokio::select! {
                     () = stop.cancelled() => nudge.stop(),
                     _ = has_ended => {}
                 }
-                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-                (!matches!(joined, Ok(Ok(())))).then(|| "it failed inside and was stopped; see the log".to_owned())
+                // How it ended was said by its supervision.
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
             }
-        };
-        if let Some(reason) = failure {
-            tracing::error!(probe = schedule.name.as_str(), reason, "probe ended");
-            let off = Source { state: SourceState::Off, mode: String::new(), reason };
-            // A hub that has gone needs no status.
-            let _ = updates.send(Update::Status(schedule.name, off)).await;
         }
     })
 }
 
-/// The loop: round, report, wait. Returns when stopped or when nobody listens any more.
+/// Runs `work`, the whole of a probe, on this thread. If it panics, the hub is told that the probe is off, and that what
+/// it said before holds no longer. Returns whether it ended well.
+///
+/// # Panics
+/// Within an async task, if `work` does.
+pub fn supervise(name: Name, updates: &Updates, work: impl FnOnce()) -> bool {
+    // Whatever a panic leaves half done is dropped with `work`: nobody looks at it again.
+    let has_ended_well = catch_unwind(AssertUnwindSafe(work)).is_ok();
+    if !has_ended_well {
+        for last in last_words(name, "it failed inside and was stopped; see the log".to_owned()) {
+            // A hub that has gone needs none.
+            let _ = updates.blocking_send(last);
+        }
+    }
+    has_ended_well
+}
+
+/// What the hub is told of a probe that failed. The status comes first: others may step in for its facts.
+fn last_words(name: Name, reason: String) -> [Update; 2] {
+    tracing::error!(probe = name.as_str(), reason, "probe ended");
+    let off = Source { state: SourceState::Off, mode: String::new(), reason };
+    [Update::Status(name, off), Update::Facts(name, BTreeMap::new())]
+}
+
+/// The loop: round, wait. Returns when stopped or when nobody listens any more.
 fn run(schedule: Schedule, updates: &Updates, nudge: &Nudge, round: &mut impl FnMut(Moment) -> Round) {
-    let mut pace = Pace::new(schedule, Instant::now());
-    let mut spent = thread_cpu_time();
-    let mut told: Option<Source> = None;
+    let mut teller = Teller::new(schedule, updates);
     loop {
         let now = Moment::now();
-        let Round { updates: mut said, status } = round(now);
-        if told.as_ref() != Some(&status) {
-            told = Some(status.clone());
-            said.push(Update::Status(schedule.name, status));
-        }
-        said.extend(pace.report(Instant::now()).map(|cost| Update::Cost(schedule.name, cost)));
-        for update in said {
-            if updates.blocking_send(update).is_err() {
-                return;
-            }
-        }
-        let before = std::mem::replace(&mut spent, thread_cpu_time());
-        pace.record(Instant::now(), spent.saturating_sub(before));
-        if !wait(&pace, nudge, now.clock) {
+        if teller.tell(round(now)).is_err() || !wait(&teller.pace, nudge, now.clock) {
             return;
         }
+    }
+}
+
+/// Tells the hub what rounds found, and the pace what they cost.
+struct Teller<'a> {
+    name: Name,
+    updates: &'a Updates,
+    pace: Pace,
+    /// CPU time of this thread up to the end of the last round.
+    spent: Duration,
+    told: Option<Source>,
+}
+
+/// The hub is gone: the program ends.
+struct HubGone;
+
+impl<'a> Teller<'a> {
+    fn new(schedule: Schedule, updates: &'a Updates) -> Self {
+        let pace = Pace::new(schedule, Instant::now());
+        Self { name: schedule.name, updates, pace, spent: thread_cpu_time(), told: None }
+    }
+
+    /// Tells of a round that this thread has just run.
+    fn tell(&mut self, round: Round) -> Result<(), HubGone> {
+        let Round { updates: mut said, status, elsewhere } = round;
+        if self.told.as_ref() != Some(&status) {
+            self.told = Some(status.clone());
+            said.push(Update::Status(self.name, status));
+        }
+        said.extend(self.pace.report(Instant::now()).map(|cost| Update::Cost(self.name, cost)));
+        for update in said {
+            self.updates.blocking_send(update).map_err(|_| HubGone)?;
+        }
+        let before = std::mem::replace(&mut self.spent, thread_cpu_time());
+        self.pace.record(Instant::now(), self.spent.saturating_sub(before) + elsewhere);
+        Ok(())
     }
 }
 
@@ -161,16 +208,9 @@ fn wait(pace: &Pace, nudge: &Nudge, began: Instant) -> bool {
     }
 }
 
-/// CPU time this thread has used, in user and kernel mode.
-fn thread_cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Name;
     use tokio::sync::mpsc;
 
     fn schedule(base: Duration) -> Schedule {
@@ -179,7 +219,7 @@ mod tests {
 
     fn said(state: SourceState) -> Round {
         let status = Source { state, mode: String::new(), reason: String::new() };
-        Round { updates: vec![Update::Cost(Name::Host, 7)], status }
+        Round { updates: vec![Update::Cost(Name::Host, 7)], status, elsewhere: Duration::ZERO }
     }
 
     const LONG: Duration = Duration::from_secs(3600);
@@ -229,6 +269,23 @@ mod tests {
             panic!("a status");
         };
         assert_eq!(source.state, SourceState::Off);
+        let Some(Update::Facts(Name::Process, facts)) = hub.recv().await else {
+            panic!("facts");
+        };
+        assert!(facts.is_empty(), "what it said before holds no longer");
         probe.await.expect("the handle ends well");
+    }
+
+    #[test]
+    fn what_other_threads_spent_counts_as_if_its_own_had() {
+        let (updates, _hub) = mpsc::channel(8);
+        let base = Duration::from_secs(1);
+        let mut teller = Teller::new(schedule(base), &updates);
+        let elsewhere = Duration::from_secs(8);
+        assert!(teller.tell(Round { elsewhere, ..said(SourceState::Ok) }).is_ok());
+        // A quarter of 8 s in the smoothed cost, at a budget of a half.
+        assert!((base * 4..base * 5).contains(&teller.pace.interval()), "{:?}", teller.pace.interval());
+        let told = teller.pace.report(Instant::now() + elsewhere * 2);
+        assert!(told.is_some_and(|share| (4_900..=5_100).contains(&share)), "8 of 16 s: {told:?}");
     }
 }

@@ -69,13 +69,16 @@ impl Containers {
     /// Takes what a process's cgroups say. Returns its container.
     pub(super) fn join(&mut self, membership: Membership) -> Option<ContainerId> {
         let Membership { id, runtime, paths } = membership;
-        if !self.tracked.contains_key(&id) {
-            if self.tracked.len() >= CONTAINERS_MAX {
-                return None;
-            }
+        let known = self.tracked.get(&id);
+        if known.is_none() && self.tracked.len() >= CONTAINERS_MAX {
+            return None;
+        }
+        // A process may be seen on its way into one hierarchy after another: the last look counts. Other cgroups count
+        // from another zero, so nothing of the old ones is kept.
+        if known.is_none_or(|known| known.paths != paths) {
             let dirs = Dirs::resolve(&self.mounts, &paths);
-            self.tracked
-                .insert(id.clone(), Tracked { runtime, paths, dirs, cpu: None, memory_max: (None, 0), init: None });
+            let tracked = Tracked { runtime, paths, dirs, cpu: None, memory_max: (None, 0), init: None };
+            self.tracked.insert(id.clone(), tracked);
         }
         Some(id)
     }
@@ -110,7 +113,7 @@ impl Containers {
         })
     }
 
-    /// Reads what they use. Those that cannot be read have no row; with `expected`, they are the second part.
+    /// Reads what they use. Those whose CPU time cannot be read have no row; with `expected`, they are the second part.
     pub(super) fn measure<'a>(
         &mut self,
         now: Instant,
@@ -152,7 +155,8 @@ struct Row {
 impl Tracked {
     fn measure(&mut self, reader: &mut Reader, now: Instant, capacity: Capacity) -> Option<Row> {
         let used = reader.cpu(&self.dirs)?;
-        let memory = reader.memory(&self.dirs)?;
+        // A kernel may have no memory controller (Raspberry Pi OS has it off). The daemon would know no more.
+        let memory = reader.memory(&self.dirs).unwrap_or(0);
         let before = self.cpu.replace((now, used));
         let cpu = before.map_or(0, |(then, before)| {
             rate(used.saturating_sub(before), now.saturating_duration_since(then), capacity.cpus)

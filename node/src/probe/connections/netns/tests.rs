@@ -137,6 +137,29 @@ fn another_namespaces_sockets_are_found_and_we_stay_where_we_are() {
 }
 
 #[test]
+fn a_look_inside_sees_that_namespace_and_tells_its_cost() {
+    with_new_netns(
+        || (),
+        |thread, ()| {
+            let here = || std::fs::metadata("/proc/thread-self/ns/net").map(|link| Netns(link.ino())).unwrap();
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let (seen, cpu_time) = inside(Path::new(PROC), netns, thread, here).unwrap();
+            assert_eq!(seen, netns);
+            assert!(!cpu_time.is_zero());
+            assert_ne!(here(), netns);
+            let elsewhere = inside(Path::new(PROC), netns, std::process::id(), here);
+            assert_eq!(elsewhere, Err(Problem::Enter(Errno::SRCH)), "we are not in it");
+        },
+    );
+}
+
+#[test]
+fn a_scan_tells_what_its_thread_cost() {
+    let scans = Scanner::new(Path::new(PROC)).scan(&ourselves());
+    assert!(!scans.cpu_time.is_zero());
+}
+
+#[test]
 fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
     with_new_netns(
         || trio(Ipv4Addr::LOCALHOST),

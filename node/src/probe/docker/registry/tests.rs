@@ -70,13 +70,13 @@ fn those_that_do_not_answer_wait_longer_each_time_and_take_little_room() {
             registry.apply(Action::Remove(id(name)));
         }
         assert_eq!(registry.problem(), Problem { unshown: 0, silent: 1 });
-        assert_eq!(registry.retry_at(), Some(now + Duration::from_secs(wait)));
+        assert_eq!(registry.due_at(), Some(now + Duration::from_secs(wait)));
         now += Duration::from_secs(wait);
     }
     registry.apply(Action::Inspect(id("a")));
     assert_eq!(requests(&mut registry, now), ["a"], "an event does not wait");
     answer(&mut registry, &["a"], now);
-    assert_eq!((registry.problem(), registry.retry_at()), (Problem::default(), None));
+    assert_eq!((registry.problem(), registry.due_at()), (Problem::default(), None));
     assert!(registry.is_settled());
 }
 
@@ -89,9 +89,42 @@ fn two_retries_run_at_a_time() {
     }
     let later = now + RETRY_MIN;
     assert_eq!(requests(&mut registry, later), ["a", "b"]);
-    assert_eq!(registry.retry_at(), None, "no room");
+    assert_eq!(registry.due_at(), None, "no room");
     answer(&mut registry, &["a"], later);
     assert_eq!(requests(&mut registry, later), ["c"]);
+}
+
+#[test]
+fn one_that_is_due_waits_quietly_for_room() {
+    let (mut registry, now) = (Registry::new(RETRY_MIN), Instant::now());
+    list(&mut registry, running(&["late"]), true);
+    assert_eq!(requests(&mut registry, now), ["late"]);
+    registry.container_answered(&id("late"), Outcome::Failed, now);
+    let names: Vec<String> = (0..REQUESTS_MAX).map(|n| format!("c{n}")).collect();
+    names.iter().for_each(|name| registry.apply(Action::Inspect(id(name))));
+    assert_eq!(requests(&mut registry, now), names, "all the room there is");
+    let later = now + RETRY_MIN;
+    assert_eq!(requests(&mut registry, later), [""; 0]);
+    assert_eq!(registry.due_at(), None, "an answer makes room, not the clock");
+    answer(&mut registry, &["c0"], later);
+    assert_eq!((registry.due_at(), requests(&mut registry, later)), (Some(later), vec!["late".to_owned()]));
+}
+
+#[test]
+fn a_rest_leaves_the_list_alone_and_no_event() {
+    let (mut registry, now) = (Registry::new(RETRY_MIN), Instant::now());
+    list(&mut registry, running(&["late"]), true);
+    assert_eq!(requests(&mut registry, now), ["late"]);
+    registry.container_answered(&id("late"), Outcome::Failed, now);
+    let end = now + RETRY_MIN * 2;
+    registry.rest(end);
+    assert_eq!(registry.due_at(), Some(end), "the retry's time comes before, and is no time to wake up");
+    list(&mut registry, running(&["late", "a", "b"]), true);
+    registry.apply(Action::Inspect(id("b")));
+    assert_eq!((requests(&mut registry, now), registry.due_at()), (vec!["b".to_owned()], Some(end)));
+    assert!(registry.is_resting(now) && !registry.is_resting(end));
+    assert_eq!(requests(&mut registry, end), ["a", "late"]);
+    assert_eq!(registry.due_at(), None);
 }
 
 #[test]
