@@ -37,7 +37,7 @@ fn full(c: &mut Criterion) {
         let view = View::of(&cluster, kind, Options::defaults(kind));
         assert!(view.stats().nodes > 1, "{} has nothing to draw", kind.id());
         group.bench_function(kind.id(), |b| {
-            b.iter_with_large_drop(|| View::of(&cluster, kind, Options::defaults(kind)))
+            b.iter_with_large_drop(|| View::of(&cluster, kind, Options::defaults(kind)));
         });
     }
     group.bench_function("all-stats", |b| {
