@@ -18,6 +18,7 @@ use topology::graph::Change;
 use topology::{Cluster, Key, PeerId, codec};
 use tracing::{error, warn};
 
+use crate::metrics::Metrics;
 use crate::probe::Update;
 use ledger::Ledger;
 
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
     local: LocalOrigin,
     replica: Replica,
     ledger: Ledger,
+    metrics: Metrics,
     writer: Writer,
     cluster: watch::Sender<Cluster>,
     updates: mpsc::Receiver<Update>,
@@ -51,7 +53,7 @@ pub(crate) struct Ends {
 
 impl Hub {
     /// The hub of one run of a peer, whose id as text is `peer`. Its facts stay within `limits`.
-    pub(crate) fn new(origin: OriginId, peer: PeerId, limits: Limits) -> (Self, Ends) {
+    pub(crate) fn new(origin: OriginId, peer: PeerId, limits: Limits, metrics: Metrics) -> (Self, Ends) {
         let (updates, received) = mpsc::channel(UPDATES_MAX);
         let (cluster, published) = watch::channel(Cluster::default());
         let hub = Self {
@@ -59,6 +61,7 @@ impl Hub {
             local: LocalOrigin::new(origin, limits),
             replica: Replica::new(origin.peer, limits),
             ledger: Ledger::default(),
+            metrics,
             writer: Writer::default(),
             cluster,
             updates: received,
@@ -77,6 +80,7 @@ impl Hub {
                 Some(_) => {}
             }
             for update in batch.drain(..) {
+                self.metrics.observe(&update);
                 self.ledger.take(update);
             }
             self.publish();
@@ -166,7 +170,7 @@ mod tests {
 
     fn hub(limits: Limits) -> (Hub, watch::Receiver<Cluster>) {
         let origin = OriginId { peer: Origin::from_bytes([7; 32]), epoch: Epoch(1) };
-        let (hub, ends) = Hub::new(origin, PeerId::new("peer-a").expect("an id"), limits);
+        let (hub, ends) = Hub::new(origin, PeerId::new("peer-a").expect("an id"), limits, Metrics::default());
         (hub, ends.cluster)
     }
 

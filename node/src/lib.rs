@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod hub;
+mod metrics;
 pub mod probe;
 
 use std::io;
@@ -26,6 +27,7 @@ use topology::PeerId;
 use topology::fact::{Source, SourceState};
 
 use hub::{Ends, Hub};
+use metrics::Metrics;
 use probe::connections;
 use probe::docker;
 use probe::host;
@@ -86,7 +88,9 @@ pub async fn run(
     let identity = Identity::open(&config.state_dir)?;
     let peer = PeerId::new(&identity.peer().to_string()).expect("a peer id is base58");
     let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
-    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone(), limits);
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone(), limits, metrics);
     let mut tasks = JoinSet::new();
     // On a thread of its own: a burst of facts keeps no request waiting.
     let (runtime, stopped) = (Handle::current(), stop.clone());
@@ -96,7 +100,7 @@ pub async fn run(
     });
     let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
     let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
-    let app = ui::App::new(about, cluster, Registry::default());
+    let app = ui::App::new(about, cluster, registry);
     tasks.spawn(ui::serve(listener, app, stop.clone()));
     ready(&peer);
     let result = until_stopped(&mut tasks, &stop).await;
