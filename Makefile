@@ -12,6 +12,9 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # For `make run`: flags of `scope launch`.
 ARGS ?=
+# For `make install`.
+PREFIX ?= /usr/local
+DESTDIR ?=
 # For `make e2e`: only the tests with this in their names.
 NAME ?=
 
@@ -44,6 +47,10 @@ run: build ## show this host: build what changed, then launch on port 4040
 .PHONY: build
 build: setup-run $(PAGE) ## build the page and the release binary
 	cargo build --release --locked --package scope
+
+.PHONY: install
+install: build ## put the program into $(PREFIX)/bin, /usr/local unless told otherwise
+	$(SUDO) install -D -m 755 $(TARGET)/release/scope $(DESTDIR)$(PREFIX)/bin/scope
 
 .PHONY: page
 page: setup-run $(PAGE) ## build the page

@@ -42,12 +42,12 @@ docker_client() {
 
 node_is_recent() {
     local version
-    version=$(node --version) && version=${version#v} && [ "${version%%.*}" -ge 20 ]
+    version=$(node --version) && printf '20.19\n%s\n' "${version#v}" | sort -CV
 }
 
 need_for_run() {
     has cargo || fail "Rust is missing: see https://rustup.rs"
-    node_is_recent || fail "Node.js 20 or newer is missing: see https://nodejs.org"
+    node_is_recent || fail "Node.js 20.19 or newer is missing: see https://nodejs.org"
     has npm || fail "npm is missing: it comes with Node.js"
     need gcc "links the program" has cc
     need libc6-dev "links the program" test -e /usr/include/stdlib.h

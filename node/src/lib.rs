@@ -160,8 +160,10 @@ fn start_probes(
     let Some(docker) = config.docker.clone() else {
         let off = Source {
             state: SourceState::Off,
-            mode: String::new(),
-            reason: "switched off by --no-docker: containers are known by their cgroups alone".to_owned(),
+            mode: "disabled".to_owned(),
+            reason: "switched off by --no-docker: containers are known by their cgroups alone, without their names, \
+                     their addresses and so the connections between them"
+                .to_owned(),
         };
         // A hub that has gone needs no status.
         tasks.spawn(async move {

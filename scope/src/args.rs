@@ -1,19 +1,22 @@
 //! The command line. Every flag can be given as an environment variable too, except `--detach`.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::{Context, Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::peer_address::PeerAddress;
+use crate::run_file::RunFile;
 
 /// Port of the UI and its API: Weave Scope's.
 pub(crate) const HTTP_PORT: u16 = 4040;
 
 /// The live map of your containers, processes and hosts.
 #[derive(Debug, Parser)]
-#[command(name = "scope", version, about, disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "scope", version, about, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
   sudo scope launch                       map this host, at http://localhost:4040/
@@ -48,7 +51,7 @@ pub(crate) struct Launch {
     /// Address and port of the UI and its API
     ///
     /// Whoever reaches it sees the map. `127.0.0.1:4040` keeps it to this machine.
-    #[arg(long, value_name = "ADDR:PORT", env = "SCOPE_HTTP_ADDR", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP_PORT)))]
+    #[arg(long, value_name = "ADDR:PORT", env = "SCOPE_HTTP_ADDR", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP_PORT)), value_parser = http_addr)]
     pub(crate) http_addr: SocketAddr,
 
     #[command(flatten)]
@@ -93,18 +96,52 @@ pub(crate) struct Running {
 
 impl Running {
     /// The state directory: the one given, else the user's.
-    pub(crate) fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(default_state_dir)
+    ///
+    /// # Errors
+    /// If none is given and the user has no home to keep one in.
+    pub(crate) fn state_dir(&self) -> Result<PathBuf> {
+        let given = self.state_dir.clone().or_else(default_state_dir);
+        given.context("this user has no home directory: say with --state-dir where to keep key and epoch")
+    }
+
+    /// A command about the same peer, as people would type it.
+    pub(crate) fn command(&self, name: &str) -> String {
+        match &self.state_dir {
+            Some(state_dir) => format!("scope {name} --state-dir {}", state_dir.display()),
+            None => format!("scope {name}"),
+        }
+    }
+
+    /// The peer that runs.
+    ///
+    /// # Errors
+    /// If there is none, or it is not for this user to know.
+    pub(crate) fn find(&self) -> Result<RunFile> {
+        let state_dir = self.state_dir()?;
+        let is_root = rustix::process::geteuid().is_root();
+        match RunFile::read(&state_dir) {
+            Ok(Some(run)) => Ok(run),
+            Ok(None) if !is_root && self.state_dir.is_none() => {
+                bail!("no scope of yours runs; one that root started answers to `sudo scope`")
+            }
+            Ok(None) => {
+                bail!("no scope runs with the state directory {}; `scope launch` starts one", state_dir.display())
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                bail!("{} is not yours to read: use `sudo scope`", state_dir.display())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read the run file in {}", state_dir.display())),
+        }
     }
 }
 
-fn default_state_dir() -> PathBuf {
+fn default_state_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
-        return PathBuf::from("/var/lib/scope");
+        return Some(PathBuf::from("/var/lib/scope"));
     }
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).unwrap_or_else(std::env::temp_dir).join("scope")
+    state.or_else(home).map(|state| state.join("scope"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,10 +152,22 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// An address with a port; `localhost:PORT` and `:PORT` (every address) are understood too.
+fn http_addr(text: &str) -> std::result::Result<SocketAddr, String> {
+    let numeric = match text.rsplit_once(':') {
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        _ => text.to_owned(),
+    };
+    numeric
+        .parse()
+        .map_err(|_| "give an address and a port, as in `127.0.0.1:4040`, `[::1]:4040` or `:4040`".to_owned())
+}
+
 /// Longest host name, in bytes (RFC 1035 §2.3.4).
 const HOST_NAME_BYTES_MAX: usize = 253;
 
-fn host_name(text: &str) -> Result<String, String> {
+fn host_name(text: &str) -> std::result::Result<String, String> {
     let fits = (1..=HOST_NAME_BYTES_MAX).contains(&text.len());
     if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         Ok(text.to_owned())
@@ -165,6 +214,22 @@ mod tests {
                 let launch = matches.subcommand_matches("launch").expect("a launch");
                 assert_eq!(launch.get_one(&switch.replace('-', "_")), Some(&want), "{switch} of {value:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_address_to_serve_on_has_a_port() {
+        let cases = [
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("[::1]:80", Some("[::1]:80")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            (":80", Some("0.0.0.0:80")),
+            ("80", None),
+            ("localhost", None),
+            ("example.org:80", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(http_addr(text).ok().map(|address| address.to_string()).as_deref(), want, "{text}");
         }
     }
 

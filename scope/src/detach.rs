@@ -25,7 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts a peer in the background.
 pub(crate) fn detach(launch: &Launch) -> Result<()> {
-    let state_dir = launch.running.state_dir();
+    let state_dir = launch.running.state_dir()?;
+    let stop = launch.running.command("stop");
+    if let Ok(Some(run)) = RunFile::read(&state_dir) {
+        bail!("a scope runs already with this state directory, process {}: `{stop}` ends it", run.pid);
+    }
     make(&state_dir).with_context(|| format!("cannot make {}", state_dir.display()))?;
     let log = state_dir.join("scope.log");
     let mut child = start(&log)?;
@@ -36,7 +40,7 @@ pub(crate) fn detach(launch: &Launch) -> Result<()> {
             && run.pid == pid
         {
             announce(run.http_addr)?;
-            return say(format_args!("The log is {}; `scope stop` ends it.", log.display()));
+            return say(format_args!("The log is {}; `{stop}` ends it.", log.display()));
         }
         if let Some(status) = child.try_wait().context("cannot wait for the peer")? {
             bail!("it ended at once ({status}):\n{}", tail(&log));

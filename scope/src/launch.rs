@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,8 @@ fn start_log(format: LogFormat) {
     let wanted = std::env::var("SCOPE_LOG").unwrap_or_else(|_| "info".to_owned());
     // At `debug` bollard logs whole answers of the daemon, secrets in the environment of containers included.
     let unasked = if wanted.contains("bollard") { "" } else { ",bollard=info" };
-    let filter = EnvFilter::builder().parse_lossy(wanted + unasked);
+    let info = tracing::level_filters::LevelFilter::INFO.into();
+    let filter = EnvFilter::builder().with_default_directive(info).parse_lossy(wanted + unasked);
     // Its own complaint about a log that nobody reads any more would be a panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
@@ -46,7 +47,12 @@ fn start_log(format: LogFormat) {
 }
 
 async fn run(launch: Launch) -> Result<()> {
-    let state_dir = launch.running.state_dir();
+    let state_dir = launch.running.state_dir()?;
+    ensure!(
+        launch.no_probe || launch.proc_root.join("stat").exists(),
+        "--proc-root {}: there is no /proc",
+        launch.proc_root.display()
+    );
     let listener = listen(launch.http_addr).await?;
     let address = listener.local_addr().context("cannot tell the own address")?;
     let docker = match (launch.no_docker || launch.no_probe, &launch.docker_host) {
@@ -117,7 +123,11 @@ fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>> {
 /// Prints where to point a browser.
 pub(crate) fn announce(address: SocketAddr) -> Result<()> {
     say("The map of this host is at")?;
-    urls(address).iter().try_for_each(|url| say(format_args!("  {url}")))
+    urls(address).iter().try_for_each(|url| say(format_args!("  {url}")))?;
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    say("Whoever reaches it sees the map, command lines included; --http-addr 127.0.0.1:4040 keeps it to this machine.")
 }
 
 /// URLs that lead here: of every address of the host if we listen on all.

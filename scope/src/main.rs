@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Launch(launch) if launch.detach => detach::detach(&launch),
         Command::Launch(launch) => launch::launch(*launch),
-        Command::Stop(running) => stop::stop(&running.state_dir()),
-        Command::Status(running) => status::status(&running.state_dir()),
+        Command::Stop(running) => stop::stop(&running),
+        Command::Status(running) => status::status(&running),
         Command::Version => say::say(concat!("scope ", env!("CARGO_PKG_VERSION"))),
     };
     match result {

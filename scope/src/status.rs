@@ -1,14 +1,13 @@
 //! `scope status`: how the peer on this host does, as it says itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::args::Running;
 use crate::launch::urls;
-use crate::run_file::RunFile;
 use crate::say::say;
 
 /// Longest wait for an answer.
@@ -18,12 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// Prints how the peer does.
-pub(crate) fn status(state_dir: &Path) -> Result<()> {
-    let run =
-        RunFile::read(state_dir).with_context(|| format!("cannot read the run file in {}", state_dir.display()))?;
-    let Some(run) = run else {
-        bail!("no scope runs with the state directory {}; `sudo scope launch` starts one", state_dir.display());
-    };
+pub(crate) fn status(running: &Running) -> Result<()> {
+    let run = running.find()?;
     let about = get(run.http_addr, "/api")?;
     say(format_args!("scope {} on {}, process {}", text(&about, "version"), text(&about, "hostname"), run.pid))?;
     say(format_args!("peer   {}", text(&about, "id")))?;
@@ -31,13 +26,18 @@ pub(crate) fn status(state_dir: &Path) -> Result<()> {
     for topology in get(run.http_addr, "/api/topology")?.as_array().into_iter().flatten() {
         let nodes = topology["stats"]["node_count"].as_u64().unwrap_or(0);
         let edges = topology["stats"]["edge_count"].as_u64().unwrap_or(0);
-        say(format_args!("view   {:<11} {nodes} nodes, {edges} edges", text(topology, "name")))?;
+        let figures = format!("{}, {}", count(nodes, "node"), count(edges, "edge"));
+        say(format_args!("view   {:<11} {figures}", text(topology, "name")))?;
     }
     for probe in get(run.http_addr, "/api/probes")?.as_array().into_iter().flatten() {
         say(format_args!("host   {}", text(probe, "hostname")))?;
         probe["sources"].as_array().into_iter().flatten().try_for_each(print_source)?;
     }
     Ok(())
+}
+
+fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 fn print_source(source: &Value) -> Result<()> {
@@ -61,7 +61,10 @@ fn get(address: SocketAddr, path: &str) -> Result<Value> {
     };
     let url = format!("http://{}{path}", SocketAddr::new(host, address.port()));
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).build().into();
-    let mut answer = agent.get(&url).call().with_context(|| format!("the peer does not answer at {url}"))?;
+    let mut answer = match agent.get(&url).call() {
+        Err(ureq::Error::Timeout(_)) => bail!("the peer has not answered at {url} for {} s", TIMEOUT.as_secs()),
+        answer => answer.with_context(|| format!("the peer does not answer at {url}"))?,
+    };
     let bytes = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
     let bytes = bytes.with_context(|| format!("the answer of {url} broke off"))?;
     serde_json::from_slice(&bytes).with_context(|| format!("the answer of {url} is no JSON"))

@@ -242,8 +242,9 @@ impl Claims {
             return self.behind_container(protocol, to, port, from);
         }
         if let Some(published) = self.publication(protocol, to, port) {
-            // Through the proxy or a masquerade the container sees the bridge's address: whose connection it is cannot be told.
-            return self.behind_container(protocol, published.container, published.container_port, &|_| false);
+            // Through the proxy or a masquerade the container sees the bridge's address: whose connection it is cannot be told,
+            // but if one process holds them all it is that one's.
+            return self.behind_container(protocol, published.container, published.container_port, &|_| true);
         }
         let serving = self.netns.and_then(|netns| self.serving((netns, protocol, port), to, from));
         serving.filter(|party| !party.is_docker_proxy())

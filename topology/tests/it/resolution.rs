@@ -81,6 +81,22 @@ fn a_worker_that_holds_the_connection_comes_before_the_master_that_listens() {
 }
 
 #[test]
+fn behind_a_published_port_is_who_holds_the_connections_even_if_nobody_listens_any_more() {
+    let text = "
+        host a 10.0.0.1/24 172.17.0.1/16
+        container once 172.17.0.2 publish=9000:9000 init=30
+        process 20 nc
+        process 30 nc-l in once
+        flow 20 -> 172.17.0.1:9000
+        flow 30:9000 <- 172.17.0.1
+    ";
+    assert_snapshot!(draw(&cluster(text), Kind::Processes, "t=1s"), @r#"
+    nc (a (20)) square -> nc-l (a (once:30))
+    nc-l (a (once:30)) square
+    "#);
+}
+
+#[test]
 fn of_several_workers_with_connections_none_is_picked() {
     let text = "
         host a 10.0.0.1/24
