@@ -17,7 +17,7 @@ export class Mock {
   constructor({ nodes = 4, prefix = "/", probes } = {}) {
     this.prefix = prefix;
     this.nodes = new Map(cluster(nodes).map((node) => [node.id, node]));
-    this.stopped = container("old-job", { image: "batch" });
+    this.stopped = container("old-job", { image: "batch", state: "Exited (1)" });
     this.probes = probes ?? [probe("tokyo", "ok", "")];
     this.tick = 0;
     this.clients = new Set();

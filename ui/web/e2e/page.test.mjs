@@ -216,6 +216,54 @@ test("options change the map, and the back button undoes it", async () => {
   await waitForNodes(["client", "web", "api", "redis"]);
 });
 
+test("what does not run says so, on the map's list and in its details", async () => {
+  await open();
+  mock.add(container("worker", { state: "Paused" }));
+  await waitForNodes(["client", "web", "api", "redis", "worker"]);
+  assert.equal(
+    await node("worker").getByRole("button").textContent(),
+    "worker, tokyo, paused, container, 0 clients, 0 servers",
+  );
+  await select("worker");
+  await panel("worker").getByText("tokyo · paused").waitFor();
+});
+
+test("other options show the whole map again, unless a part was chosen", async () => {
+  const lone = Array.from({ length: 60 }, (_, i) => container(`lone-${i}`));
+  const before = mock.view.bind(mock);
+  mock.view = (topology, params) =>
+    params.get("stopped") === "both" ? [...before(topology, params), ...lone] : before(topology, params);
+  const both = () =>
+    page.getByRole("group", { name: "stopped" }).getByRole("button", { name: "Both" }).click();
+  const hint = page.getByRole("button", { name: /out of view$/ });
+  const arrived = () => node("lone-59").waitFor({ state: "attached" });
+  await open();
+  await both();
+  await arrived();
+  await places();
+  assert.equal(await hint.count(), 0);
+  await page.goBack();
+  await waitForNodes(["client", "web", "api", "redis"]);
+  await page.getByRole("button", { name: "Zoom in" }).click();
+  await both();
+  await arrived();
+  await hint.waitFor();
+});
+
+test("at any width every tab and option is on the page", async () => {
+  await open();
+  for (const width of [400, 820, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    const outside = await page.$$eval(".page > header button, .toolbar button, footer button", (buttons) =>
+      buttons
+        .map((button) => [button.textContent.trim(), button.getBoundingClientRect()])
+        .filter(([, box]) => box.left < 0 || box.right > innerWidth || box.width === 0)
+        .map(([text]) => text),
+    );
+    assert.deepEqual(outside, [], `at ${width} px`);
+  }
+});
+
 test("groupings and topologies have their own maps, and back leads back", async () => {
   await open();
   await page.getByRole("button", { name: /^by image/ }).click();

@@ -28,7 +28,10 @@ export function random(seed) {
 }
 
 /** A container as the API summarises it. */
-export function container(name, { image = name, host = "tokyo", adjacency = [], id } = {}) {
+export function container(
+  name,
+  { image = name, host = "tokyo", adjacency = [], id, state = "Running" } = {},
+) {
   const nodeId = id ?? `${hex(name)};<container>`;
   return {
     id: nodeId,
@@ -45,7 +48,7 @@ export function container(name, { image = name, host = "tokyo", adjacency = [], 
         value: `/usr/bin/${image} --listen 0.0.0.0`,
         priority: 3,
       },
-      { id: "docker_container_state_human", label: "State", value: "Up 2 hours", priority: 4 },
+      { id: "docker_container_state_human", label: "State", value: state, priority: 4 },
       { id: "docker_container_uptime", label: "Uptime", value: "7384", priority: 5, dataType: "duration" },
       {
         id: "docker_container_restart_count",

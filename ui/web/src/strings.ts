@@ -12,7 +12,7 @@ export const strings = {
     (filtered > 0 ? `, ${filtered} hidden by options` : ""),
 
   searchLabel: "Search nodes",
-  searchPlaceholder: "Search…  name, image: nginx, cpu > 4%",
+  searchPlaceholder: "Search, e.g. cpu > 4%",
   searchClear: "Clear search",
   searchFound: (found: number, total: number): string => `${found} of ${total}`,
 
@@ -30,8 +30,15 @@ export const strings = {
   nodeList: "Nodes",
   nodeListMore: (more: number): string =>
     `${count(more, "more node is", "more nodes are")} on the map. Search to list them.`,
-  nodeName: (label: string, minor: string, kind: string, clients: number, servers: number): string =>
-    [label, minor, kind, count(clients, "client", "clients"), count(servers, "server", "servers")]
+  nodeName: (
+    label: string,
+    minor: string,
+    state: string,
+    kind: string,
+    clients: number,
+    servers: number,
+  ): string =>
+    [label, minor, state, kind, count(clients, "client", "clients"), count(servers, "server", "servers")]
       .filter((part) => part !== "")
       .join(", "),
   connectsTo: "connects to",
@@ -113,12 +120,10 @@ export const strings = {
     ["hexagon", "container"],
     ["square", "process"],
     ["circle", "host"],
-    ["heptagon", "pod"],
-    ["octagon", "service or controller"],
     ["cloud", "outside"],
   ],
   shapeNote:
-    "A stack stands for several. Arrows point from client to server. One colour is one image or program.",
+    "A stack stands for several. Pale and dashed is stopped, two bars mean paused. Arrows point from client to server. One colour is one image or program.",
   kinds: {
     hexagon: "container",
     square: "process",

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseNode, type Metric } from "../src/model/protocol";
-import { problemsOf } from "../src/model/sources";
+import { disabledOf, problemsOf } from "../src/model/sources";
 import { recent, sparkline } from "../src/panels/sparkline";
 import { clickSort, defaultSort, sortRows } from "../src/panels/table";
 
@@ -106,5 +106,8 @@ test("sources that give nothing come before those that give less", () => {
     version: "",
     sources: [source("a", "ok"), source("b", "degraded"), source("c", "off")],
   };
+  const chosen = { ...source("d", "off"), mode: "disabled" };
+  probe.sources.push(chosen);
+  expect(disabledOf([probe]).map((entry) => entry.source.name)).toEqual(["d"]);
   expect(problemsOf([probe]).map((problem) => problem.source.name)).toEqual(["c", "b"]);
 });

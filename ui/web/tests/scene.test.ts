@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { fit, reveal, toMap, toScreen, zoomAt, type Camera, type Viewport } from "../src/scene/camera";
-import { arrival, edgeCurve } from "../src/layout/curve";
+import { arrival, edgeCurve, loopCurve } from "../src/layout/curve";
 import { ColourBook, PALETTES } from "../src/scene/palette";
 import { choose } from "../src/scene/picture";
 import { Scene, NO_FOCUS } from "../src/scene/scene";
@@ -36,7 +36,7 @@ test("a fitted map is on the free part of the screen", () => {
     const low = toScreen(camera, VIEWPORT, { x: bounds.left, y: bounds.top });
     const high = toScreen(camera, VIEWPORT, { x: bounds.right, y: bounds.bottom });
     expect(low.x).toBeGreaterThan(50);
-    expect(high.x).toBeLessThan(750);
+    expect(high.x, "left of the zoom buttons").toBeLessThan(700);
     expect(low.y).toBeGreaterThan(50);
     expect(high.y).toBeLessThan(550);
   }
@@ -70,6 +70,16 @@ test("an edge ends at the server's side that faces the client", () => {
     edgeCurve({ x: 0, y: 200 }, { x: 0, y: 0 }, [], true),
   ];
   expect(one[0]).not.toBe(other[0]);
+});
+
+test("a node that connects to itself has a loop beside its shape", () => {
+  const { edges } = sceneOf("a>a a>b");
+  expect(edges.map(({ from, to }) => `${from.id}>${to.id}`)).toEqual(["a>b", "a>a"]);
+  const curve = loopCurve({ x: 100, y: 50 });
+  expect(edges[1]?.curve.length).toBe(curve.length);
+  expect(arrival(curve).x).toBeLessThan(-0.9);
+  for (let i = 0; i + 1 < curve.length; i += 2)
+    expect(Math.hypot((curve[i] ?? 0) - 100, (curve[i + 1] ?? 0) - 50)).toBeGreaterThan(27);
 });
 
 function sceneOf(text: string): Scene {
@@ -199,9 +209,10 @@ test("every shape has an outline, unknown ones are circles", () => {
     expect(outlineOf(name).shape, name).toBe("circle");
 });
 
-test("the graph leaves out loops, doubles and the unknown", () => {
+test("the graph keeps loops apart, and leaves out doubles and the unknown", () => {
   const graph = new Graph(byId([node("a", { adjacency: ["a", "b", "b", "nobody"] }), node("b")]));
-  expect(graph.edgeCount).toBe(1);
+  expect(graph.edgeCount).toBe(2);
+  expect([...graph.loops]).toEqual(["a"]);
   expect(graph.of("b")).toEqual({ servers: [], clients: ["a"] });
   expect([...graph.neighbourhood("a")]).toEqual(["a", "b"]);
   expect(graph.of("nobody")).toEqual({ servers: [], clients: [] });

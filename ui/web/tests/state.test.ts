@@ -65,7 +65,9 @@ test("a lost link keeps the nodes", () => {
 test("another topology begins empty, the same one with other options does not", () => {
   const state = showing("a>b");
   const options = reduce(state, { type: "view", view: { ...VIEW, options: { system: "all" } } });
-  expect([options.nodes.size, options.loaded]).toEqual([2, true]);
+  expect([options.nodes.size, options.loaded, options.options]).toEqual([2, true, {}]);
+  const answer = { type: "diff", topologyId: "containers", diff: diff({ reset: true }) } as const;
+  expect(reduce(options, answer).options, "those the nodes were asked for with").toEqual({ system: "all" });
   const other = reduce(state, { type: "view", view: { ...VIEW, topologyId: "hosts" } });
   expect([other.nodes.size, other.loaded]).toEqual([0, false]);
 });

@@ -42,6 +42,25 @@ export function edgeCurve(from: Point, to: Point, corners: readonly Point[], mut
   return curve;
 }
 
+/** Where a loop leaves and comes back, as angles on the shape, and how far it reaches beyond it. */
+const LOOP = { out: -1.15, back: -0.2, reach: 46 };
+
+/** The curve of an edge from a node to itself: a small loop at its upper right. */
+export function loopCurve(at: Point): Float64Array {
+  const on = (angle: number, distance: number): [number, number] => [
+    at.x + Math.cos(angle) * distance,
+    at.y + Math.sin(angle) * distance,
+  ];
+  const start = NODE_RADIUS + START_GAP;
+  const end = NODE_RADIUS + END_GAP;
+  return Float64Array.from([
+    ...on(LOOP.out, start),
+    ...on(LOOP.out, start + LOOP.reach),
+    ...on(LOOP.back, end + LOOP.reach),
+    ...on(LOOP.back, end),
+  ]);
+}
+
 /** The direction a curve arrives with, as a unit vector: where its arrow points. */
 export function arrival(curve: Float64Array): Point {
   const n = curve.length;

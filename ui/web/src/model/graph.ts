@@ -10,9 +10,12 @@ export interface Links {
 
 const NONE: Links = { servers: [], clients: [] };
 
-/** Both directions of every adjacency whose two ends are on the map. */
+/** Both directions of every adjacency whose two ends are on the map; those from a node to itself apart. */
 export class Graph {
   private readonly links = new Map<string, Links>();
+  /** Nodes that connect to themselves. */
+  readonly loops = new Set<string>();
+  /** Loops included. */
   readonly edgeCount: number;
 
   constructor(nodes: ReadonlyMap<string, NodeSummary>) {
@@ -21,10 +24,14 @@ export class Graph {
     for (const node of nodes.values()) {
       for (const target of new Set(node.adjacency)) {
         const to = this.links.get(target);
-        if (!to || target === node.id) continue;
+        if (!to) continue;
+        edges += 1;
+        if (target === node.id) {
+          this.loops.add(target);
+          continue;
+        }
         this.of(node.id).servers.push(target);
         to.clients.push(node.id);
-        edges += 1;
       }
     }
     this.edgeCount = edges;

@@ -24,6 +24,8 @@ export interface State {
   link: Link;
   /** Nodes of `view.topologyId`. */
   nodes: ReadonlyMap<string, NodeSummary>;
+  /** Options that {@link nodes} were asked for with; the view's are ahead until the peer has answered. */
+  options: View["options"];
   /** Whether the current topology's first message has come. */
   loaded: boolean;
   /** Counts the changes of nodes or edges; a change of labels or metrics alone leaves it. */
@@ -53,6 +55,7 @@ export const INITIAL: State = {
   view: EMPTY_VIEW,
   link: { status: "connecting" },
   nodes: new Map(),
+  options: {},
   loaded: false,
   structure: 0,
   overflow: 0,
@@ -128,7 +131,9 @@ function applyDiff(state: State, diff: Diff): State {
   }
   // A reset says who is left by leaving the others out.
   structural ||= diff.reset && nodes.size !== state.nodes.size;
-  return { ...state, nodes, loaded: true, overflow, structure: state.structure + (structural ? 1 : 0) };
+  const options = diff.reset ? state.view.options : state.options;
+  const structure = state.structure + (structural ? 1 : 0);
+  return { ...state, nodes, options, loaded: true, overflow, structure };
 }
 
 function sameList(a: readonly string[], b: readonly string[]): boolean {

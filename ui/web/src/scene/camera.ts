@@ -24,8 +24,10 @@ export const ZOOM_MAX = 3;
 /** A handful of nodes does not fill the screen with giants. */
 const FIT_ZOOM_MAX = 1.25;
 
-/** Room around the fitted map in pixels; the labels hang below the nodes. */
-const MARGIN = { x: 84, top: 72, bottom: 104 };
+/** Room around the fitted map in pixels: labels hang below the nodes, the zoom buttons are at the right. */
+const MARGIN = { left: 92, right: 136, top: 72, bottom: 104 };
+/** The most of a narrow screen that the room at a side takes. */
+const MARGIN_SHARE = { left: 0.13, right: 0.2 };
 
 export function centre(viewport: Viewport): Point {
   return { x: (viewport.width - viewport.covered) / 2, y: viewport.height / 2 };
@@ -59,15 +61,20 @@ export function panBy(camera: Camera, dx: number, dy: number): Camera {
   return { ...camera, x: camera.x - dx / camera.zoom, y: camera.y - dy / camera.zoom };
 }
 
-/** The camera that shows all of `bounds`, centred. */
+/** The camera that shows all of `bounds`, centred as far as the zoom buttons let it. */
 export function fit(bounds: Bounds, viewport: Viewport): Camera {
-  const width = Math.max(80, viewport.width - viewport.covered - 2 * MARGIN.x);
+  const free = viewport.width - viewport.covered;
+  const left = Math.min(MARGIN.left, free * MARGIN_SHARE.left);
+  const right = Math.min(MARGIN.right, free * MARGIN_SHARE.right);
+  const width = Math.max(80, free - left - right);
   const height = Math.max(80, viewport.height - MARGIN.top - MARGIN.bottom);
   const across = width / Math.max(1, bounds.right - bounds.left);
   const down = height / Math.max(1, bounds.bottom - bounds.top);
   const zoom = clamp(Math.min(across, down), ZOOM_MIN, FIT_ZOOM_MAX);
+  const half = (zoom * (bounds.right - bounds.left)) / 2;
+  const aside = clamp(half - (free / 2 - right), 0, (right - left) / 2);
   return {
-    x: (bounds.left + bounds.right) / 2,
+    x: (bounds.left + bounds.right) / 2 + aside / zoom,
     y: (bounds.top + bounds.bottom) / 2 + (MARGIN.bottom - MARGIN.top) / 2 / zoom,
     zoom,
   };

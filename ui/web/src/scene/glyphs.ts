@@ -1,7 +1,7 @@
 /** A small mark inside each shape that says what the node is, drawn in a box of -1 to 1. */
 import type { Shape } from "./shapes";
 
-type Strokes = readonly (readonly [number, number])[][];
+export type Strokes = readonly (readonly [number, number])[][];
 
 const CONTAINER: Strokes = [
   [

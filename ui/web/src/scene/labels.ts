@@ -22,6 +22,8 @@ export interface Label {
   top: number;
   shade: number;
   presence: number;
+  /** Of a node that does not run. */
+  quiet: boolean;
 }
 
 /** The labels of a picture: those it has room for, and in full those of what is looked at. */
@@ -46,9 +48,7 @@ export function labels(
     if (!item) continue;
     const full = Math.max(size, POINTED_PX);
     const at = toScreen(camera, viewport, item);
-    found.push(
-      measure(ctx, item, item.node.label, item.node.labelMinor, full, at, Math.max(4, picture.radius)),
-    );
+    found.push(measure(ctx, item, item.node.label, item.face.minor, full, at, Math.max(4, picture.radius)));
   }
   return found;
 }
@@ -68,10 +68,10 @@ export function drawGrounds(ctx: CanvasRenderingContext2D, all: readonly Label[]
 export function drawTexts(ctx: CanvasRenderingContext2D, all: readonly Label[], palette: Palette): void {
   ctx.textAlign = "center";
   ctx.textBaseline = "alphabetic";
-  for (const { at, label, minor, size, top, shade, presence } of all) {
+  for (const { at, label, minor, size, top, shade, presence, quiet } of all) {
     ctx.globalAlpha = shade * presence;
     ctx.font = labelFont(size);
-    ctx.fillStyle = palette.text;
+    ctx.fillStyle = quiet ? palette.muted : palette.text;
     ctx.fillText(label, at.x, top + size * 1.02);
     if (minor === "") continue;
     ctx.font = minorFont(size);
@@ -103,6 +103,7 @@ function measure(
     bottom,
     shade: item.shade,
     presence: item.presence,
+    quiet: item.face.standing !== "running",
   };
 }
 
@@ -116,7 +117,7 @@ function fitted(
   const key = `${Math.round(size)}|${Math.round(width / 4)}`;
   if (item.fitted?.key !== key) {
     const label = fitText(ctx, labelFont(size), item.node.label, width);
-    item.fitted = { key, label, minor: fitText(ctx, minorFont(size), item.node.labelMinor, width) };
+    item.fitted = { key, label, minor: fitText(ctx, minorFont(size), item.face.minor, width) };
   }
   return item.fitted;
 }

@@ -30,6 +30,8 @@ export interface MapContent {
   nodes: ReadonlyMap<string, NodeSummary>;
   graph: Graph;
   structure: number;
+  /** What the nodes were asked for with. */
+  options: Readonly<Record<string, string>>;
 }
 
 const CAMERA_MS = 320;
@@ -43,7 +45,7 @@ export class MapView {
   private readonly painter = new Painter(PALETTES.light);
   private readonly layout = new LayoutClient((request, reply) => this.placed(request, reply));
   private readonly gestures: Gestures;
-  private readonly cameras = new Map<string, Camera>();
+  private readonly cameras = new Map<string, { camera: Camera; touched: boolean }>();
   private camera: Camera = { x: 0, y: 0, zoom: 1 };
   private flight: { from: Camera; to: Camera; startMs: number } | null = null;
   private viewport: Viewport = { width: 1, height: 1, covered: 0 };
@@ -53,6 +55,10 @@ export class MapView {
   private frame = 0;
   /** Whether the current topology has been fitted to the screen. */
   private framed = false;
+  /** Whether the user has panned or zoomed since the map was last fitted. */
+  private touched = false;
+  /** Other options have brought other nodes: the next layout is seen whole, unless the user has chosen a part. */
+  private refit = false;
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -62,11 +68,14 @@ export class MapView {
     if (!ctx) throw new Error("this browser has no 2D canvas");
     this.ctx = ctx;
     this.gestures = new Gestures(canvas, {
-      pan: (dx, dy) => this.move(panBy(this.camera, dx, dy)),
-      zoom: (anchor, factor) => this.move(zoomAt(this.camera, this.viewport, anchor, factor)),
+      pan: (dx, dy) => this.touch(panBy(this.camera, dx, dy)),
+      zoom: (anchor, factor) => this.touch(zoomAt(this.camera, this.viewport, anchor, factor)),
       point: (at) => this.events.onHover(this.nodeAt(at)),
       click: (at) => this.events.onSelect(this.nodeAt(at)),
-      doubleClick: (at) => this.fly(zoomAt(this.camera, this.viewport, at, 1.8)),
+      doubleClick: (at) => {
+        this.touched = true;
+        this.fly(zoomAt(this.camera, this.viewport, at, 1.8));
+      },
     });
   }
 
@@ -83,6 +92,7 @@ export class MapView {
     this.canvas.width = Math.round(width * this.ratio);
     this.canvas.height = Math.round(height * this.ratio);
     if (!this.framed) this.frameAll();
+    else if (!this.touched) this.fitAtOnce();
     this.draw();
   }
 
@@ -112,8 +122,11 @@ export class MapView {
     const before = this.content;
     this.content = content;
     if (before && before.topologyId !== content.topologyId) this.switchTopology(before.topologyId);
-    if (before?.topologyId !== content.topologyId || before.structure !== content.structure)
+    const same = before?.topologyId === content.topologyId;
+    if (!same || before.structure !== content.structure) {
+      this.refit ||= same && !sameOptions(before.options, content.options);
       this.requestLayout(false);
+    }
     this.scene.refresh(content.nodes, this.levels);
     this.draw();
   }
@@ -134,8 +147,15 @@ export class MapView {
 
   fit(): void {
     const bounds = this.scene.bounds();
+    this.touched = false;
     if (bounds) this.fly(fit(bounds, this.viewport));
     this.events.onFit();
+  }
+
+  /** The colour a node has, or would have, on this map. */
+  colourOf(node: NodeSummary, theme: ThemeName): string {
+    const palette = PALETTES[theme];
+    return palette.groups[this.scene.colourOf(node)] ?? palette.neutral;
   }
 
   zoomIn(): void {
@@ -151,16 +171,19 @@ export class MapView {
   }
 
   private zoomBy(factor: number): void {
+    this.touched = true;
     const goal = this.flight?.to ?? this.camera;
     const middle = toScreen(goal, this.viewport, goal);
     this.fly(zoomAt(goal, this.viewport, middle, factor));
   }
 
   private switchTopology(before: string): void {
-    if (this.framed) this.cameras.set(before, this.camera);
+    if (this.framed) this.cameras.set(before, { camera: this.camera, touched: this.touched });
     if (this.cameras.size > CAMERAS_MAX) this.cameras.clear();
     this.scene.clear();
     this.framed = false;
+    this.touched = false;
+    this.refit = false;
     this.flight = null;
   }
 
@@ -195,6 +218,7 @@ export class MapView {
     this.scene.refresh(nodes, this.levels);
     const empty = this.scene.items.size === 0;
     if (!this.framed && !empty) this.frameAll();
+    else if (this.refit && !empty && ids.length === nodes.size) this.fitAnew();
     else if (reply.fresh && !empty) this.follow(before, whole);
     const places = new Map(
       ids.map((id, i) => [id, { x: reply.xy[2 * i] ?? 0, y: reply.xy[2 * i + 1] ?? 0 }]),
@@ -215,6 +239,19 @@ export class MapView {
     else if (whole) this.fit();
   }
 
+  /** Once the layout of the nodes that other options brought is here. */
+  private fitAnew(): void {
+    this.refit = false;
+    if (!this.touched) this.fit();
+  }
+
+  private fitAtOnce(): void {
+    const bounds = this.scene.bounds();
+    if (!bounds) return;
+    this.move(fit(bounds, this.viewport));
+    this.events.onFit();
+  }
+
   private selectedItem(): Item | undefined {
     const { selected } = this.scene.focus;
     return selected === null ? undefined : this.scene.items.get(selected);
@@ -224,7 +261,9 @@ export class MapView {
   private frameAll(): void {
     const bounds = this.scene.bounds();
     if (!bounds || !this.content || this.viewport.width <= 1) return;
-    this.camera = this.cameras.get(this.content.topologyId) ?? fit(bounds, this.viewport);
+    const left = this.cameras.get(this.content.topologyId);
+    this.camera = left?.camera ?? fit(bounds, this.viewport);
+    this.touched = left?.touched ?? false;
     this.framed = true;
   }
 
@@ -256,6 +295,11 @@ export class MapView {
     if (!at) return null;
     const slack = 5 / this.camera.zoom;
     return this.scene.hit(toMap(this.camera, this.viewport, at), slack)?.id ?? null;
+  }
+
+  private touch(camera: Camera): void {
+    this.touched = true;
+    this.move(camera);
   }
 
   private move(camera: Camera): void {
@@ -296,4 +340,9 @@ export class MapView {
     if (t >= 1) this.flight = null;
     return t < 1;
   }
+}
+
+function sameOptions(a: MapContent["options"], b: MapContent["options"]): boolean {
+  const keys = Object.keys({ ...a, ...b });
+  return keys.every((key) => a[key] === b[key]);
 }

@@ -1,4 +1,5 @@
 /** Draws single nodes: drawn out when there are few, from prepared images when there are many. */
+import type { Standing } from "../model/face";
 import { glyphOf, traceGlyph } from "./glyphs";
 import type { Palette } from "./palette";
 import type { Item } from "./scene";
@@ -10,7 +11,10 @@ export type Canvas2D = CanvasRenderingContext2D | OffscreenCanvasRenderingContex
 interface Look {
   outline: Outline;
   colour: string;
+  /** Drawn as a stack; a group of one is a group without a stack. */
   stack: boolean;
+  group: boolean;
+  standing: Standing;
   pseudo: boolean;
   /** 0 to 1; -1 when no metric is shown. */
   level: number;
@@ -23,7 +27,9 @@ export function lookOf(item: Item, palette: Palette): Look {
   return {
     outline: item.outline,
     colour: palette.groups[item.colour] ?? palette.neutral,
-    stack: item.node.stack,
+    stack: item.face.stack,
+    group: item.node.stack,
+    standing: item.face.standing,
     pseudo: item.node.pseudo,
     level: item.level ? item.level.level : -1,
     shade: item.shade,
@@ -53,6 +59,7 @@ export function drawNode(
   outline(ctx, look, palette, x, y - lift, radius, line, 1);
   if (look.level >= 0) drawLevel(ctx, look, x, y - lift, radius);
   else drawGlyph(ctx, look, x, y - lift, radius);
+  if (look.standing === "paused") drawPause(ctx, look, palette, x, y - lift, radius);
 }
 
 function outline(
@@ -66,6 +73,7 @@ function outline(
   strength: number,
 ): void {
   const alpha = ctx.globalAlpha;
+  const runs = look.standing === "running";
   ctx.beginPath();
   trace(ctx, look.outline.shape, x, y, radius);
   if (look.shade < 1) {
@@ -75,30 +83,50 @@ function outline(
     ctx.fill();
     ctx.globalAlpha = alpha;
   }
-  if (radius > 16 && strength === 1) {
+  if (radius > 16 && strength === 1 && runs) {
     ctx.shadowColor = palette.shadow;
     ctx.shadowBlur = radius * 0.4;
     ctx.shadowOffsetY = radius * 0.1;
   }
-  ctx.fillStyle = palette.surface;
+  ctx.fillStyle = runs ? palette.surface : palette.background;
   ctx.fill();
   ctx.shadowColor = "transparent";
   ctx.shadowBlur = 0;
   ctx.shadowOffsetY = 0;
-  ctx.globalAlpha = alpha * palette.tint;
-  ctx.fillStyle = look.colour;
-  ctx.fill();
+  if (runs) {
+    ctx.globalAlpha = alpha * palette.tint;
+    ctx.fillStyle = look.colour;
+    ctx.fill();
+  }
   ctx.globalAlpha = alpha * strength;
   ctx.strokeStyle = look.colour;
   ctx.lineWidth = line;
   ctx.lineJoin = "round";
-  ctx.setLineDash(look.outline.dotted || look.pseudo ? [line * 2, line * 1.8] : []);
+  ctx.setLineDash(dashes(look, line));
   ctx.stroke();
   ctx.setLineDash([]);
   ctx.beginPath();
   traceInner(ctx, look.outline.shape, x, y, radius);
   ctx.stroke();
   ctx.globalAlpha = alpha;
+}
+
+function dashes(look: Look, line: number): number[] {
+  if (look.standing !== "running") return [line * 3.2, line * 2.4];
+  return look.outline.dotted || look.pseudo ? [line * 2, line * 1.8] : [];
+}
+
+/** Two bars in a small disc at the lower right. */
+function drawPause(ctx: Canvas2D, look: Look, palette: Palette, x: number, y: number, radius: number): void {
+  if (radius < 5) return;
+  const size = Math.max(4, radius * 0.36);
+  const [cx, cy] = [x + radius * 0.72, y + radius * 0.62];
+  ctx.beginPath();
+  ctx.arc(cx, cy, size, 0, 2 * Math.PI);
+  ctx.fillStyle = look.colour;
+  ctx.fill();
+  ctx.fillStyle = palette.background;
+  for (const side of [-0.45, 0.15]) ctx.fillRect(cx + side * size, cy - size * 0.5, size * 0.3, size);
 }
 
 function drawLevel(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
@@ -116,7 +144,7 @@ function drawLevel(ctx: Canvas2D, look: Look, x: number, y: number, radius: numb
 }
 
 function drawGlyph(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
-  const glyph = glyphOf(look.outline.shape, look.stack, look.pseudo);
+  const glyph = glyphOf(look.outline.shape, look.group, look.pseudo);
   if (radius < 9 || glyph.length === 0) return;
   ctx.beginPath();
   traceGlyph(ctx, glyph, x, y + (look.outline.shape === "cloud" ? radius * 0.04 : 0), radius * 0.36);
@@ -124,7 +152,10 @@ function drawGlyph(ctx: Canvas2D, look: Look, x: number, y: number, radius: numb
   ctx.lineWidth = Math.max(1, radius * 0.062);
   ctx.lineCap = "round";
   ctx.lineJoin = "round";
+  const alpha = ctx.globalAlpha;
+  if (look.standing !== "running") ctx.globalAlpha = alpha * 0.5;
   ctx.stroke();
+  ctx.globalAlpha = alpha;
 }
 
 /** Radii images are prepared for, in device pixels; drawn scaled to what is needed. */
@@ -156,7 +187,7 @@ export class Sprites {
   ): void {
     const prepared = SPRITE_RADII.find((size) => size >= radius * ratio) ?? 40;
     const step = look.level < 0 ? -1 : Math.round(look.level * LEVEL_STEPS);
-    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}|${look.colour}|${step}|${prepared}`;
+    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}${look.group ? "+" : ""}${look.standing}|${look.colour}|${step}|${prepared}`;
     let image = this.images.get(key);
     if (!image) {
       image = prepare(

@@ -144,7 +144,8 @@ export class Painter {
     const side = Math.max(2, picture.radius * 1.7);
     const batches = new Map<string, Item[]>();
     for (const item of picture.nodes) {
-      const key = `${item.colour}|${item.shade * item.presence < 0.6 ? "faded" : "full"}`;
+      const runs = item.face.standing === "running";
+      const key = `${item.colour}|${item.shade * item.presence < 0.6 ? "faded" : runs ? "full" : "resting"}`;
       const batch = batches.get(key);
       if (batch) batch.push(item);
       else batches.set(key, [item]);
@@ -152,7 +153,7 @@ export class Painter {
     for (const [key, items] of batches) {
       const colour = items[0]?.colour ?? -1;
       ctx.fillStyle = this.palette.groups[colour] ?? this.palette.neutral;
-      ctx.globalAlpha = key.endsWith("faded") ? 0.2 : 1;
+      ctx.globalAlpha = key.endsWith("faded") ? 0.2 : key.endsWith("resting") ? 0.45 : 1;
       for (const item of items) {
         const at = toScreen(camera, viewport, item);
         ctx.fillRect(at.x - side / 2, at.y - side / 2, side, side);
@@ -181,7 +182,7 @@ export class Painter {
     ctx.textAlign = "center";
     ctx.textBaseline = "middle";
     ctx.fillStyle = this.palette.text;
-    const lift = item.node.stack ? radius * 0.15 : 0;
+    const lift = item.face.stack ? radius * 0.15 : 0;
     ctx.fillText(formatMetricShort(item.level.format, item.level.value), at.x, at.y - lift + 0.5);
   }
 
@@ -196,7 +197,7 @@ export class Painter {
       const item = id === null ? undefined : scene.items.get(id);
       if (!item || item.gone) return;
       const at = toScreen(camera, viewport, item);
-      const lift = item.node.stack ? radius * 0.15 : 0;
+      const lift = item.face.stack ? radius * 0.15 : 0;
       ctx.strokeStyle = colour;
       ctx.lineWidth = width;
       ctx.beginPath();

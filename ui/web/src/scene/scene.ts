@@ -7,8 +7,9 @@ import { bounds, type Bounds } from "../layout/pack";
 import type { LayoutReply } from "../layout/messages";
 import type { Graph } from "../model/graph";
 import type { Level } from "../model/metrics";
+import { faceOf, type Face } from "../model/face";
 import type { NodeSummary } from "../model/protocol";
-import { edgeCurve } from "../layout/curve";
+import { edgeCurve, loopCurve } from "../layout/curve";
 import { ColourBook, PALETTES } from "./palette";
 import { outlineOf, type Outline } from "./shapes";
 
@@ -16,6 +17,7 @@ export interface Item {
   readonly id: string;
   node: NodeSummary;
   outline: Outline;
+  face: Face;
   /** Index into the palette's groups; -1 is neutral. */
   colour: number;
   x: number;
@@ -92,8 +94,10 @@ export class Scene {
       const node = nodes.get(item.id);
       item.level = levels.get(item.id) ?? null;
       if (!node || node === item.node) continue;
-      if (node.label !== item.node.label || node.labelMinor !== item.node.labelMinor) item.fitted = null;
+      const face = faceOf(node);
+      if (node.label !== item.node.label || face.minor !== item.face.minor) item.fitted = null;
       item.node = node;
+      item.face = face;
       item.outline = outlineOf(node.shape);
       item.colour = this.colourOf(node);
     }
@@ -195,6 +199,8 @@ export class Scene {
       return false;
     }
     item.node = node;
+    item.face = faceOf(node);
+    item.fitted = null;
     item.degree = graph.degree(node.id);
     item.from = { x: item.x, y: item.y };
     item.to = to;
@@ -206,6 +212,7 @@ export class Scene {
       id: node.id,
       node,
       outline: outlineOf(node.shape),
+      face: faceOf(node),
       colour: this.colourOf(node),
       x: to.x,
       y: to.y,
@@ -221,7 +228,8 @@ export class Scene {
     };
   }
 
-  private colourOf(node: NodeSummary): number {
+  /** Index into the palette's groups; -1 is neutral. */
+  colourOf(node: NodeSummary): number {
     return node.pseudo ? -1 : this.colours.indexOf(node.rank || node.label);
   }
 
@@ -232,7 +240,8 @@ export class Scene {
   ): void {
     const cornersOf = new Map(bends.map(([edge, ...xy]) => [edge, pointsOf(xy)]));
     const hub = Math.max(24, 1.5 * Math.sqrt(this.items.size));
-    this.edges = edges.flatMap(([fromId, toId], i) => {
+    const loops = [...graph.loops].map((id) => [id, id] as const);
+    this.edges = [...edges, ...loops].flatMap(([fromId, toId], i) => {
       const from = this.items.get(fromId);
       const to = this.items.get(toId);
       if (!from || !to) return [];
@@ -292,7 +301,10 @@ export class Scene {
 
 /** Draws an edge anew. While its ends move, its corners, which belong to the new places, are left out. */
 function bend(edge: EdgeItem, settled: boolean): void {
-  edge.curve = edgeCurve(edge.from, edge.to, settled ? edge.corners : [], edge.mutual);
+  edge.curve =
+    edge.from === edge.to
+      ? loopCurve(edge.from)
+      : edgeCurve(edge.from, edge.to, settled ? edge.corners : [], edge.mutual);
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let i = 0; i + 1 < edge.curve.length; i += 2) {
     const [x, y] = [edge.curve[i] ?? 0, edge.curve[i + 1] ?? 0];

@@ -1,4 +1,5 @@
 /** Outlines as SVG path data: the same shapes as on the map, for marks in the page. */
+import { traceGlyph, type Strokes } from "./glyphs";
 import { trace, traceInner, type PathSink, type Shape } from "./shapes";
 
 class SvgPath implements PathSink {
@@ -48,4 +49,11 @@ export function shapePath(shape: Shape, radius: number): { outline: string; inne
   const inner = new SvgPath();
   traceInner(inner, shape, 0, 0, radius);
   return { outline: outline.data, inner: inner.data };
+}
+
+/** Path data of the mark inside a shape, around the origin. */
+export function glyphPath(strokes: Strokes, size: number): string {
+  const path = new SvgPath();
+  traceGlyph(path, strokes, 0, 0, size);
+  return path.data;
 }

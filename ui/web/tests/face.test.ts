@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { faceOf } from "../src/model/face";
+import { node } from "./build";
+
+test("what does not run says so", () => {
+  const cases: [string, string, string][] = [
+    ["", "running", ""],
+    ["Running", "running", ""],
+    ["Restarting", "running", ""],
+    ["Up 2 hours", "running", ""],
+    ["Paused", "paused", "paused"],
+    ["Up 2 hours (Paused)", "paused", "up 2 hours (paused)"],
+    ["Exited (1)", "stopped", "exited (1)"],
+    ["Created", "stopped", "created"],
+    ["Dead", "stopped", "dead"],
+  ];
+  for (const [value, standing, word] of cases) {
+    const metadata = [{ id: "docker_container_state_human", value }];
+    const face = faceOf(node("a", { labelMinor: "tokyo", metadata }));
+    expect([face.standing, face.word], value).toEqual([standing, word]);
+    expect(face.minor, value).toBe(word === "" ? "tokyo" : `tokyo · ${word}`);
+  }
+  expect(faceOf(node("a")).standing).toBe("running");
+});
+
+test("a group of one is no stack", () => {
+  const cases: [boolean, string, boolean][] = [
+    [true, "1 container", false],
+    [true, "1 process", false],
+    [true, "2 containers", true],
+    [true, "11 processes", true],
+    [true, "tokyo", true],
+    [false, "2 containers", false],
+  ];
+  for (const [stack, labelMinor, want] of cases)
+    expect(faceOf(node("a", { stack, labelMinor })).stack, labelMinor).toBe(want);
+});
