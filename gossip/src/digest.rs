@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use crdts::{CmRDT, Dot, VClock};
+use sha2::{Digest as _, Sha256};
 
 use crate::{Epoch, OriginId, PeerId, Version};
+
+/// Keeps these hashes apart from others of the same bytes.
+const DOMAIN: &[u8] = b"scope digest 1\0";
 
 /// The version held of each origin, as a vector clock whose actors are the runs of peers. There is
 /// one run of each peer: the newest that was heard of.
@@ -95,6 +99,21 @@ impl Digest {
         self.clock.dots.iter().map(|(&origin, &version)| (origin, Version(version)))
     }
 
+    /// The digest in 16 bytes, to see that it is the same: the start of the SHA-256 of all
+    /// names, epochs and versions in the order of the peers.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(DOMAIN);
+        for (OriginId { peer, epoch }, version) in self.iter() {
+            hash.update(peer.as_bytes());
+            hash.update(epoch.0.to_le_bytes());
+            hash.update(version.0.to_le_bytes());
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        std::array::from_fn(|byte| hash[byte])
+    }
+
     /// What is held of `peer`.
     #[must_use]
     pub fn position(&self, peer: PeerId) -> Position {
@@ -164,6 +183,25 @@ mod tests {
             let got = Digest::new(received.iter().copied(), 2).map(|digest| digest.iter().len());
             assert_eq!(got, want, "{received:?}");
         }
+    }
+
+    #[test]
+    fn only_the_same_digests_have_the_same_hash() {
+        let digests = [
+            digest(&[]),
+            digest(&[(A, 1, 5)]),
+            digest(&[(B, 1, 5)]),
+            digest(&[(A, 5, 1)]),
+            digest(&[(A, 1, 5), (B, 1, 5)]),
+            digest(&[(A, 1, 6), (B, 1, 5)]),
+        ];
+        for (i, one) in digests.iter().enumerate() {
+            for (j, other) in digests.iter().enumerate() {
+                assert_eq!(one.hash() == other.hash(), i == j, "{one:?} and {other:?}");
+            }
+        }
+        let received = Digest::new([held(B, 1, 5), held(A, 1, 5)], 2).unwrap();
+        assert_eq!(received.hash(), digests[4].hash(), "in whatever order it came");
     }
 
     fn held(peer: PeerId, epoch: u64, version: u64) -> (OriginId, Version) {

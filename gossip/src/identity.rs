@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use libp2p_identity::Keypair;
+use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, PersistError};
 
 use crate::{Epoch, OriginId, PeerId};
@@ -18,6 +19,9 @@ const EPOCH_FILE: &str = "epoch";
 /// Locked while a peer runs.
 const LOCK_FILE: &str = "lock";
 
+/// Keeps what is derived from the key for one purpose apart from the rest.
+const RUN_SECRET_DOMAIN: &[u8] = b"scope run secret 1";
+
 /// A key takes 68 bytes, the largest epoch 20: a longer file is something else.
 const FILE_BYTES_MAX: u64 = 256;
 
@@ -27,6 +31,7 @@ const FILE_BYTES_MAX: u64 = 256;
 pub struct Identity {
     keypair: Keypair,
     origin: OriginId,
+    state_dir: PathBuf,
     _lock: File,
 }
 
@@ -90,7 +95,30 @@ impl Identity {
         };
         let key_path = state_dir.join(KEY_FILE);
         let peer = PeerId::try_from(keypair.public()).map_err(|_| IdentityError::NotAKey(key_path))?;
-        Ok(Identity { keypair, origin: OriginId { peer, epoch }, _lock: lock })
+        Ok(Identity { keypair, origin: OriginId { peer, epoch }, state_dir: state_dir.to_owned(), _lock: lock })
+    }
+
+    /// A secret of this run, the same each time it is asked for: for its dice and what it must not
+    /// repeat in another run.
+    #[must_use]
+    pub fn run_secret(&self) -> [u8; 32] {
+        let of_key = self.keypair.derive_secret(RUN_SECRET_DOMAIN).expect("an ed25519 key derives secrets");
+        let run = Sha256::new().chain_update(of_key).chain_update(self.origin.epoch.0.to_le_bytes());
+        run.finalize().into()
+    }
+
+    /// Goes on as a new run, later than `epoch`: others know one of that epoch which this is not. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; the run stays as it is then.
+    pub fn raise_epoch(&mut self, epoch: Epoch) -> Result<OriginId, IdentityError> {
+        let path = self.state_dir.join(EPOCH_FILE);
+        let Some(raised) = self.origin.epoch.max(epoch).0.checked_add(1) else {
+            return Err(IdentityError::NotAnEpoch(path));
+        };
+        write_epoch(&path, raised)?;
+        self.origin.epoch = Epoch(raised);
+        Ok(self.origin)
     }
 
     /// This peer.
@@ -154,8 +182,12 @@ fn next_epoch(state_dir: &Path, has_key: bool) -> Result<Epoch, IdentityError> {
     let Some(epoch) = last.and_then(|last| last.checked_add(1)) else {
         return Err(IdentityError::NotAnEpoch(path));
     };
-    write_atomically(&path, format!("{epoch}\n").as_bytes())?;
+    write_epoch(&path, epoch)?;
     Ok(Epoch(epoch))
+}
+
+fn write_epoch(path: &Path, epoch: u64) -> Result<(), IdentityError> {
+    write_atomically(path, format!("{epoch}\n").as_bytes())
 }
 
 fn parse_epoch(bytes: &[u8]) -> Option<u64> {
@@ -221,6 +253,22 @@ mod tests {
         assert!(first.peer.verifies(b"said", &signature));
         assert_eq!(mode(&state_dir.join(KEY_FILE)), 0o600);
         assert_eq!(mode(&state_dir), 0o700);
+    }
+
+    #[test]
+    fn a_run_can_be_raised_above_one_that_others_know() {
+        let dir = TempDir::new().unwrap();
+        let mut identity = Identity::open(dir.path()).unwrap();
+        let secret = identity.run_secret();
+        assert_eq!(secret, identity.run_secret());
+        // known elsewhere, raised to
+        for (known, want) in [(7, 8), (7, 9), (3, 10)] {
+            assert_eq!(identity.raise_epoch(Epoch(known)).unwrap().epoch, Epoch(want));
+        }
+        assert_ne!(secret, identity.run_secret());
+        assert!(matches!(identity.raise_epoch(Epoch(u64::MAX)), Err(IdentityError::NotAnEpoch(_))));
+        drop(identity);
+        assert_eq!(Identity::open(dir.path()).unwrap().origin().epoch, Epoch(11));
     }
 
     #[test]

@@ -38,8 +38,10 @@
 //! publication whole; the same version means the same state on every host, so a state can be cached
 //! by its version, compared by its [`StateHash`] and, with the mesh, signed by its origin.
 //!
-//! Nothing in here knows what values mean, reads a clock, or does input and output, except
-//! [`Identity`], which keeps this peer's key and epoch on the disk.
+//! Who tells whom, and when, is the [`mesh`]: its documentation explains the protocol. It does no input or output and reads
+//! no clock, so [`sim`] runs a thousand of them in one process. Three modules touch the outside: [`Identity`] keeps this
+//! peer's key and epoch on the disk, and with the feature `net` there are `swarm`, which drives a mesh over libp2p, and
+//! `discovery`, which finds where other peers are. Nothing in here knows what values mean.
 //!
 //! The digests, and the rule that who leaves out a change leaves out all later ones, are those of
 //! Scuttlebutt (van Renesse et al., 2008, <https://www.cs.cornell.edu/home/rvr/papers/flowgossip.pdf>);
@@ -67,8 +69,26 @@ mod state_hash;
 mod digest;
 mod parts;
 
-// Who this peer is.
+// What two neighbours say to each other, and how it is written.
+pub mod head;
+pub mod message;
+pub mod roster;
+
+pub mod wire;
+
+// Who is told what, and when.
+pub mod mesh;
+pub mod sim;
+
+// Who this peer is, and who may come in.
 mod identity;
+pub mod secret;
+
+// Where the others are, and the way to them.
+#[cfg(feature = "net")]
+pub mod discovery;
+#[cfg(feature = "net")]
+pub mod swarm;
 
 pub use digest::{Difference, Digest, DigestError, Position};
 pub use identity::{Identity, IdentityError};

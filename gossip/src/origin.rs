@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crdts::{CvRDT, LWWReg};
 
 use crate::limits::{Footprint, Limits};
+use crate::state_hash::EntryHash;
 use crate::{Change, Interval, Key, OriginId, Span, StateHash, Version};
 
 /// What a change takes in a message besides its key and value: version, lengths.
@@ -27,11 +28,36 @@ pub struct Origin {
     entries: HashMap<Key, LWWReg<Option<Bytes>, Version>>,
     /// The writes by rising version. One whose key was written again or collected since is stale,
     /// and skipped; there are never many more stale ones than entries.
-    log: Vec<(Version, Key)>,
+    log: Vec<Logged>,
     tombstones: BTreeSet<Version>,
     footprint: Footprint,
     version: Version,
     gc_version: Version,
+}
+
+/// A write that was made.
+#[derive(Debug, Clone)]
+struct Logged {
+    version: Version,
+    key: Key,
+    /// Of the entry, while it is the one that lives; none of a removal.
+    hash: Option<EntryHash>,
+}
+
+/// Changes with the hashes of their entries, which are made once.
+pub(crate) struct Writes<'a> {
+    changes: &'a [Change],
+    hashes: Vec<Option<EntryHash>>,
+}
+
+impl<'a> Writes<'a> {
+    pub(crate) fn new(changes: &'a [Change]) -> Writes<'a> {
+        Writes { changes, hashes: changes.iter().map(EntryHash::of).collect() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'a Change, Option<EntryHash>)> {
+        self.changes.iter().zip(self.hashes.iter().copied())
+    }
 }
 
 impl Origin {
@@ -52,7 +78,8 @@ impl Origin {
         let mut origin = Origin::empty(snapshot.origin());
         let until = snapshot.span().until;
         origin.entries.reserve(snapshot.changes().len());
-        origin.write(snapshot.changes(), until);
+        origin.log.reserve(snapshot.changes().len());
+        origin.write(&Writes::new(snapshot.changes()), until);
         origin.collect(until);
         origin.gc_version = until; // the sender's tombstones are not in a snapshot
         origin
@@ -103,20 +130,32 @@ impl Origin {
     /// The fingerprint of this state.
     #[must_use]
     pub fn state_hash(&self) -> StateHash {
-        StateHash::of(self.id, self.version, self.iter())
+        StateHash::of(self.id, self.version, self.log.iter().filter_map(|logged| logged.hash))
+    }
+
+    /// The fingerprint of the state that [`Origin::write`] of the same leads to.
+    pub(crate) fn state_hash_after(&self, writes: &Writes<'_>, until: Version) -> StateHash {
+        let keys = writes.changes.iter().map(|change| &change.key);
+        let mut overwritten: Vec<Version> = keys.filter_map(|key| Some(self.entries.get(key)?.marker)).collect();
+        overwritten.sort_unstable();
+        overwritten.dedup();
+        let mut overwritten = overwritten.into_iter().peekable();
+        let kept = self.log.iter().filter(|logged| overwritten.next_if_eq(&logged.version).is_none());
+
+        let newest: HashMap<&Key, Version> =
+            writes.changes.iter().map(|change| (&change.key, change.version)).collect();
+        let written = writes.iter().filter(|(change, _)| newest[&change.key] == change.version);
+
+        let hashes = kept.filter_map(|logged| logged.hash).chain(written.filter_map(|(_, hash)| hash));
+        StateHash::of(self.id, until, hashes)
     }
 
     /// What was written after `since`, tombstones included, oldest first.
     fn since(&self, since: Version) -> impl Iterator<Item = (Version, &Key, &Option<Bytes>)> {
-        self.log[self.log_position(since)..].iter().filter_map(|(version, key)| {
+        self.log[log_position(&self.log, since)..].iter().filter_map(|Logged { version, key, .. }| {
             let register = self.entries.get(key)?;
             (register.marker == *version).then_some((*version, key, &register.val))
         })
-    }
-
-    /// Where the writes after `version` begin in the log.
-    fn log_position(&self, version: Version) -> usize {
-        self.log.partition_point(|(written, _)| *written <= version)
     }
 
     /// The changes after `since`, oldest first, as many as fit in `budget_bytes`, but one at least.
@@ -152,16 +191,16 @@ impl Origin {
         })
     }
 
-    /// Writes changes that are all newer than this state, which then is the one at `until`.
-    pub(crate) fn write(&mut self, changes: &[Change], until: Version) {
-        for change in changes {
-            self.write_one(change);
+    /// Makes writes that are all newer than this state, which then is the one at `until`.
+    pub(crate) fn write(&mut self, writes: &Writes<'_>, until: Version) {
+        for (change, hash) in writes.iter() {
+            self.write_one(change, hash);
         }
         self.version = until;
         self.trim_log();
     }
 
-    fn write_one(&mut self, change: &Change) {
+    fn write_one(&mut self, change: &Change, hash: Option<EntryHash>) {
         let Change { version, key, value } = change;
         // The log shares the allocation of the key that is held, not that of the message's.
         let key = match self.entries.entry(key.clone()) {
@@ -171,6 +210,8 @@ impl Origin {
                     Some(old) => {
                         let old = Footprint::of(key.as_bytes().len(), old.len());
                         self.footprint.remove(old);
+                        let index = log_position(&self.log, held.marker) - 1;
+                        self.log[index].hash = None;
                     }
                     None => {
                         self.tombstones.remove(&held.marker);
@@ -185,7 +226,7 @@ impl Origin {
                 key
             }
         };
-        self.log.push((*version, key));
+        self.log.push(Logged { version: *version, key, hash });
         match value {
             Some(_) => self.footprint.add(Footprint::of_change(change)),
             None => {
@@ -199,7 +240,9 @@ impl Origin {
     fn trim_log(&mut self) {
         if self.log.len() > 2 * self.entries.len() + LOG_SLACK {
             let entries = &self.entries;
-            self.log.retain(|(version, key)| entries.get(key).is_some_and(|register| register.marker == *version));
+            self.log.retain(|logged| {
+                logged.hash.is_some() || entries.get(&logged.key).is_some_and(|held| held.marker == logged.version)
+            });
         }
     }
 
@@ -234,8 +277,8 @@ impl Origin {
     pub(crate) fn collect(&mut self, up_to: Version) {
         while let Some(version) = self.tombstones.first().copied().filter(|&first| first <= up_to) {
             self.tombstones.remove(&version);
-            let index = self.log_position(version) - 1;
-            self.entries.remove(&self.log[index].1);
+            let index = log_position(&self.log, version) - 1;
+            self.entries.remove(&self.log[index].key);
             self.gc_version = version;
         }
         self.trim_log();
@@ -248,6 +291,11 @@ impl Origin {
             self.collect(up_to);
         }
     }
+}
+
+/// Where the writes after `version` begin.
+fn log_position(log: &[Logged], version: Version) -> usize {
+    log.partition_point(|logged| logged.version <= version)
 }
 
 #[cfg(test)]
@@ -263,7 +311,7 @@ mod tests {
             let key = Key::new(&[u8::try_from(version.0 % 10).unwrap()]).unwrap();
             let value = (version.0 % 3 > 0).then(|| Bytes::from("value"));
             let change = Change { version, key, value };
-            origin.write(&[change], version);
+            origin.write(&Writes::new(&[change]), version);
             assert!(origin.log.len() <= 20 + LOG_SLACK, "at {version}");
             assert!(origin.tombstones() <= 10, "at {version}");
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::digest::{Difference, Digest, Position};
 use crate::limits::{LimitError, Limits};
-use crate::{Change, Interval, Key, Origin, OriginId, PeerId, Version};
+use crate::origin::Writes;
+use crate::{Change, Interval, Key, Origin, OriginId, PeerId, StateHash, Version};
 
 /// The newest state of each origin that this peer has heard of.
 ///
@@ -72,6 +73,14 @@ pub enum ApplyError {
         version: Version,
         /// About which key.
         key: Key,
+    },
+    /// It leads to another state than the origin says it had: who passed it on changed it.
+    #[error("what was said of {origin} does not lead to its state at version {version}")]
+    StateHash {
+        /// Of which origin.
+        origin: OriginId,
+        /// The state at which version.
+        version: Version,
     },
     /// There is no room.
     #[error(transparent)]
@@ -149,7 +158,19 @@ impl Replica {
         if interval.origin().peer == self.local {
             return Err(ApplyError::LocalPeer(interval.origin()));
         }
-        self.join(interval)
+        self.join(interval, None)
+    }
+
+    /// Like [`Replica::apply`], but takes only what leads to this state. With one that the origin
+    /// signed, see [`Head`](crate::head::Head), those who passed the interval on need not be trusted.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the replica is as before then.
+    pub fn apply_signed<'a>(&mut self, interval: &'a Interval, state: &StateHash) -> Result<Applied<'a>, ApplyError> {
+        if interval.origin().peer == self.local {
+            return Err(ApplyError::LocalPeer(interval.origin()));
+        }
+        self.join(interval, Some(state))
     }
 
     /// Like [`Replica::apply`], for what the local peer has published.
@@ -160,10 +181,11 @@ impl Replica {
         if interval.origin().peer != self.local {
             return Err(ApplyError::WrongOrigin { got: interval.origin(), want: self.local });
         }
-        self.join(interval)
+        self.join(interval, None)
     }
 
-    fn join<'a>(&mut self, interval: &'a Interval) -> Result<Applied<'a>, ApplyError> {
+    /// `signed`: the state it must lead to, if that is known.
+    fn join<'a>(&mut self, interval: &'a Interval, signed: Option<&StateHash>) -> Result<Applied<'a>, ApplyError> {
         let (origin, span) = (interval.origin(), interval.span());
         if !span.is_whole() {
             let (until, complete_at) = (span.until, span.complete_at);
@@ -176,18 +198,18 @@ impl Replica {
                 if span.until <= held.version() {
                     Ok(Applied::Known)
                 } else if interval.is_snapshot() {
-                    self.replace(interval)
+                    self.replace(interval, signed)
                 } else {
-                    self.extend(interval)
+                    self.extend(interval, signed)
                 }
             }
-            _ if interval.is_snapshot() => self.replace(interval),
+            _ if interval.is_snapshot() => self.replace(interval, signed),
             _ => Err(ApplyError::Gap { from: self.position(origin.peer), since: span.since }),
         }
     }
 
     /// Adds newer changes to the same run.
-    fn extend<'a>(&mut self, interval: &'a Interval) -> Result<Applied<'a>, ApplyError> {
+    fn extend<'a>(&mut self, interval: &'a Interval, signed: Option<&StateHash>) -> Result<Applied<'a>, ApplyError> {
         let (peer, span) = (interval.origin().peer, interval.span());
         let from = self.position(peer);
         let Some(held) = self.origins.get_mut(&peer).filter(|_| span.since <= from.version) else {
@@ -199,14 +221,16 @@ impl Replica {
         if self.limits.check(peer, held.footprint_at_most(changes), elsewhere_bytes).is_err() {
             self.limits.check(peer, held.footprint_after(changes), elsewhere_bytes)?;
         }
-        held.write(changes, span.until);
+        let writes = Writes::new(changes);
+        leads_to(signed, interval, || held.state_hash_after(&writes, span.until))?;
+        held.write(&writes, span.until);
         held.collect_beyond(&self.limits);
         self.bytes = elsewhere_bytes + held.footprint().bytes;
         Ok(Applied::Changed(changes))
     }
 
     /// Holds the snapshot instead of what was held of its peer.
-    fn replace(&mut self, snapshot: &Interval) -> Result<Applied<'static>, ApplyError> {
+    fn replace(&mut self, snapshot: &Interval, signed: Option<&StateHash>) -> Result<Applied<'static>, ApplyError> {
         let peer = snapshot.origin().peer;
         let held = self.origins.get(&peer);
         let max = self.limits.origins_max;
@@ -216,6 +240,7 @@ impl Replica {
         let elsewhere_bytes = self.bytes - held.map_or(0, |held| held.footprint().bytes);
         let origin = Origin::from_snapshot(snapshot);
         self.limits.check(peer, origin.footprint(), elsewhere_bytes)?;
+        leads_to(signed, snapshot, || origin.state_hash())?;
         self.bytes = elsewhere_bytes + origin.footprint().bytes;
         self.origins.insert(peer, origin);
         Ok(Applied::Replaced)
@@ -268,5 +293,20 @@ fn agrees(held: &Origin, interval: &Interval) -> Result<(), ApplyError> {
             version: change.version,
             key: change.key.clone(),
         }),
+    }
+}
+
+/// # Errors
+/// [`ApplyError::StateHash`] if the interval leads to another state than the signed one.
+fn leads_to(
+    signed: Option<&StateHash>,
+    interval: &Interval,
+    hash: impl FnOnce() -> StateHash,
+) -> Result<(), ApplyError> {
+    match signed {
+        Some(signed) if *signed != hash() => {
+            Err(ApplyError::StateHash { origin: interval.origin(), version: interval.span().until })
+        }
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,15 @@
-//! What holds of replicas whatever arrives, in which order and how often.
+//! What holds of replicas and of what neighbours say, whatever arrives, in which order and how often; and of the drivers.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod convergence;
+#[cfg(feature = "net")]
+mod discovery;
 mod laws;
 mod replica;
+mod signed;
+#[cfg(feature = "net")]
+mod swarm;
+mod wire;
+mod wire_hostile;
+mod wire_payload;
 mod world;

@@ -167,12 +167,16 @@ impl World {
         }
     }
 
-    /// Applies a whole interval and checks that the replica says truly what changed.
+    /// Applies a whole interval and checks that the replica says truly what changed, and takes it only
+    /// for the state it leads to.
     fn apply(&mut self, to: usize, interval: &Interval) {
+        let (_, hash) = self.states[&(interval.origin(), interval.span().until)];
+        let hash = hash.expect("it was held where it was published");
         let replica = &mut self.replicas[to];
         let peer = interval.origin().peer;
         let before = replica.origin(peer).map(contents);
-        match replica.apply(interval) {
+        refuses_for_another_state(replica, interval);
+        match replica.apply_signed(interval, &hash) {
             Ok(Applied::Replaced) => {}
             Ok(Applied::Known) => assert_eq!(replica.origin(peer).map(contents), before),
             Ok(Applied::Changed(changes)) => {
@@ -232,6 +236,14 @@ impl World {
     /// What a peer holds of every peer.
     pub(crate) fn held(&self, peer: usize) -> BTreeMap<OriginId, Contents> {
         self.replicas[peer].origins().map(|origin| (origin.id(), contents(origin))).collect()
+    }
+}
+
+fn refuses_for_another_state(replica: &mut Replica, interval: &Interval) {
+    let before = state(replica);
+    match replica.apply_signed(interval, &StateHash::from_bytes([0; 32])) {
+        Ok(Applied::Changed(_) | Applied::Replaced) => panic!("taken: {interval:?}"),
+        Ok(Applied::Known) | Err(_) => assert_eq!(state(replica), before),
     }
 }
 
