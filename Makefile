@@ -19,6 +19,9 @@ DESTDIR ?=
 NAME ?=
 
 WEB := ui/web
+FUZZ := gossip/fuzz
+# For `make fuzz`: seconds for each target.
+FUZZ_SECONDS ?= 5
 # Written by npm, in place of stamp files: they go when what they stand for goes.
 MODULES := $(WEB)/node_modules/.package-lock.json
 PAGE := $(WEB)/dist/index.html
@@ -56,7 +59,7 @@ install: build ## put the program into $(PREFIX)/bin, /usr/local unless told oth
 page: setup-run $(PAGE) ## build the page
 
 .PHONY: test
-test: setup check-format check-page lint unit page-e2e e2e ## everything that CI checks
+test: setup check-format check-page lint unit fuzz page-e2e e2e ## everything that CI checks
 	@echo "== all passed"
 
 .PHONY: setup
@@ -70,12 +73,14 @@ setup-run:
 .PHONY: fmt
 fmt: $(MODULES) ## format the code
 	cargo fmt --all
+	cargo fmt --manifest-path $(FUZZ)/Cargo.toml
 	cd $(WEB) && npx prettier --write --log-level warn .
 
 .PHONY: check-format
 check-format:
 	@echo "== format"
 	cargo fmt --all --check
+	cargo fmt --manifest-path $(FUZZ)/Cargo.toml --check
 
 .PHONY: check-page
 check-page: $(MODULES)
@@ -95,6 +100,19 @@ lint: $(PAGE)
 unit: $(PAGE) ## unit, property and simulation tests: no root, no Docker
 	@echo "== unit, property and simulation tests"
 	cargo test --locked --workspace
+
+.PHONY: fuzz
+fuzz: setup ## try to break what decodes the bytes of other peers, FUZZ_SECONDS for each decoder
+	@echo "== fuzz"
+	cargo run --locked --quiet --package gossip --example fuzz-seeds -- $(FUZZ)/corpus
+	for target in frame payload roster interval; do \
+		cargo fuzz run --sanitizer none --fuzz-dir $(FUZZ) $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0; \
+	done
+
+.PHONY: simulate
+simulate: ## how the mesh does with 10, 100 and 1,000 peers, in virtual time
+	cargo run --locked --release --package gossip --example simulate
 
 .PHONY: page-e2e
 page-e2e: $(PAGE) ## the page in a browser, against made-up hosts

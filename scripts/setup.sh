@@ -64,6 +64,9 @@ need_for_test() {
     need busybox-static "the tests' container image is made of it" is_static busybox
     need util-linux "the tests' hosts are namespaces" has nsenter
     need hostname "the tests' hosts have names" has hostname
+    need bind9 "the tests start their own DNS server" has named
+    need bind9-dnsutils "the tests ask that server" has dig
+    need g++ "builds the fuzzer" has c++
     need chromium "the page is tested in a browser" has chromium
 }
 
@@ -90,3 +93,8 @@ test)
 esac
 
 if [ ${#packages[@]} -gt 0 ]; then install; fi
+
+if [ "$1" = test ] && ! cargo fuzz --version >/dev/null 2>&1; then
+    echo "setup: installing cargo-fuzz"
+    cargo install --quiet --locked cargo-fuzz@0.13.2
+fi

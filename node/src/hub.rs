@@ -1,45 +1,79 @@
-//! The hub: where everything a probe says becomes a fact of this origin, and every fact part of the cluster. One task owns
-//! the replica and the cluster's writer; what it publishes, readers take without waiting.
+//! The hub: where everything a probe says becomes a fact of this origin, everything the mesh brings a fact of another, and
+//! every fact part of the cluster. One task owns the mesh's state and the cluster's writer; what it publishes, readers take
+//! without waiting.
 //!
 //! ```text
-//! probes ─Update─▶ ledger ─changes─▶ LocalOrigin ─interval─▶ Replica ─changed keys─▶ Writer ─▶ Cluster
+//! probes ─Update─▶ ledger ─changes─▶ ┌──────┐ ─own interval──▶ ┌────────┐
+//!                                    │ Mesh │                  │ Writer │ ─▶ Cluster
+//! swarm ───Event────────Input──────▶ └──────┘ ─others'───────▶ └────────┘
+//!   ▲                                   │
+//!   └──────────Command────Output────────┘
 //! ```
 //!
-//! The local peer's facts take the road that those of others will take: as bytes, by way of the replica.
+//! Frames are read and facts are merged here, so the task that serves the network does nothing but that.
 
 mod ledger;
+mod report;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gossip::{Applied, Interval, Limits, LocalOrigin, OriginId, PublishError, Replica};
+use gossip::mesh::{Input, Life, Mesh, Output, Time};
+use gossip::{Epoch, IdentityError, Interval, PublishError, Version};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use topology::cluster::Writer;
+use topology::fact::Fact;
 use topology::graph::Change;
-use topology::{Cluster, Key, PeerId, codec};
-use tracing::{error, warn};
+use topology::{Cluster, Key, PeerId, Timestamp, codec};
+use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
+use crate::net::{self, Links};
 use crate::probe::Update;
+use crate::probe::pace::Moment;
 use ledger::Ledger;
+pub(crate) use report::About;
 
 /// Updates that wait for the hub at most; a probe that has more to say waits.
 const UPDATES_MAX: usize = 64;
 
-/// Updates taken at once: a burst is one publication.
+/// Updates, or events of the network, taken at once: a burst is one publication.
 const BATCH_MAX: usize = 32;
+
+/// How often people are told how the mesh does.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// How often in one run a peer may find its key in use elsewhere and go on as a newer run. Two machines with one state
+/// directory would do so for ever.
+const RAISES_MAX: u32 = 3;
 
 /// A value that an origin may say is one that its readers take.
 const _: () = assert!(gossip::VALUE_BYTES_MAX == codec::VALUE_BYTES_MAX);
 
-/// Owner of the replica and of the merged picture.
+/// Makes a run of this peer with an epoch above the given one.
+pub(crate) type Raise = Box<dyn FnMut(Epoch) -> Result<Epoch, IdentityError> + Send>;
+
+/// Owner of the mesh's state and of the merged picture.
 pub(crate) struct Hub {
-    peer: PeerId,
-    local: LocalOrigin,
-    replica: Replica,
+    started: Instant,
+    mesh: Mesh,
+    links: Links,
+    raise: Raise,
+    raises: u32,
+    /// Peers as the cluster names them.
+    names: BTreeMap<gossip::PeerId, PeerId>,
     ledger: Ledger,
     metrics: Metrics,
     writer: Writer,
+    /// Whether the cluster differs from what was published.
+    differs: bool,
+    about: About,
+    reported: Time,
     cluster: watch::Sender<Cluster>,
+    peers: watch::Sender<Arc<ui::Peers>>,
     updates: mpsc::Receiver<Update>,
 }
 
@@ -49,41 +83,201 @@ pub(crate) struct Ends {
     pub(crate) updates: mpsc::Sender<Update>,
     /// For whoever shows the cluster.
     pub(crate) cluster: watch::Receiver<Cluster>,
+    /// For whoever shows the mesh.
+    pub(crate) peers: watch::Receiver<Arc<ui::Peers>>,
+}
+
+enum Woken {
+    Updates(usize),
+    Network,
+    Timer,
 }
 
 impl Hub {
-    /// The hub of one run of a peer, whose id as text is `peer`. Its facts stay within `limits`.
-    pub(crate) fn new(origin: OriginId, peer: PeerId, limits: Limits, metrics: Metrics) -> (Self, Ends) {
+    /// The hub of a peer whose mesh this is, started at `started`.
+    pub(crate) fn new(
+        mesh: Mesh,
+        started: Instant,
+        links: Links,
+        about: About,
+        metrics: Metrics,
+        raise: Raise,
+    ) -> (Self, Ends) {
         let (updates, received) = mpsc::channel(UPDATES_MAX);
         let (cluster, published) = watch::channel(Cluster::default());
+        let (peers, reports) = watch::channel(Arc::default());
         let hub = Self {
-            peer,
-            local: LocalOrigin::new(origin, limits),
-            replica: Replica::new(origin.peer, limits),
+            started,
+            mesh,
+            links,
+            raise,
+            raises: 0,
+            names: BTreeMap::new(),
             ledger: Ledger::default(),
             metrics,
             writer: Writer::default(),
+            differs: false,
+            about,
+            reported: Time::ZERO,
             cluster,
+            peers,
             updates: received,
         };
-        (hub, Ends { updates, cluster: published })
+        (hub, Ends { updates, cluster: published, peers: reports })
     }
 
     /// Runs until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        loop {
-            let received = stop.run_until_cancelled(self.updates.recv_many(&mut batch, BATCH_MAX)).await;
-            match received {
-                None => return,
-                Some(0) => return stop.cancelled().await, // No probe is left; what is known stays to be seen.
-                Some(_) => {}
+        self.perform().await;
+        self.report();
+        let mut updates = Vec::with_capacity(BATCH_MAX);
+        let mut has_probes = true;
+        while let Some(woken) = stop.run_until_cancelled(self.wait(&mut updates, has_probes)).await {
+            match woken {
+                Woken::Updates(0) => has_probes = false, // What is known stays to be seen.
+                Woken::Updates(_) => {
+                    for update in updates.drain(..) {
+                        self.metrics.observe(&update);
+                        self.ledger.take(update);
+                    }
+                    self.publish();
+                }
+                Woken::Network => self.take_events(),
+                Woken::Timer => self.mesh.handle(self.now(), Input::Tick),
             }
-            for update in batch.drain(..) {
-                self.metrics.observe(&update);
-                self.ledger.take(update);
+            self.perform().await;
+            if std::mem::take(&mut self.differs) {
+                self.cluster.send_replace(self.writer.cluster());
             }
-            self.publish();
+            if self.now() >= self.reported + REPORT_EVERY {
+                self.report();
+            }
+        }
+    }
+
+    async fn wait(&mut self, updates: &mut Vec<Update>, has_probes: bool) -> Woken {
+        let due = self.mesh.poll_timeout().map(|at| self.started + at);
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            count = self.updates.recv_many(updates, BATCH_MAX), if has_probes => Woken::Updates(count),
+            () = self.links.readable() => Woken::Network,
+            () = timer => Woken::Timer,
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.started.elapsed()
+    }
+
+    fn take_events(&mut self) {
+        for _ in 0..BATCH_MAX {
+            let Some(input) = self.links.next() else { return };
+            self.mesh.handle(self.now(), input);
+        }
+    }
+
+    /// Carries out what the mesh wants done.
+    async fn perform(&mut self) {
+        while let Some(output) = self.mesh.poll_output() {
+            match output {
+                Output::Changed { interval, held, replaced } => self.changed(&interval, held, replaced),
+                Output::Life { peer, life } => self.lives(peer, life),
+                Output::Forgotten { peer } => {
+                    let name = self.name(peer);
+                    info!(peer = %name, "forgotten");
+                    self.names.remove(&peer);
+                    self.writer.forget(&name);
+                    self.differs = true;
+                }
+                Output::Superseded { epoch } => self.superseded(epoch),
+                Output::Dial { .. } | Output::Send { .. } | Output::Disconnect { .. } => {
+                    if let Some(command) = net::command(output) {
+                        self.links.send(command).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what another peer wrote.
+    fn changed(&mut self, interval: &Interval, held: Version, replaced: bool) {
+        let peer = self.name(interval.origin().peer);
+        if replaced {
+            self.writer.replace(&peer, interval.changes().iter().filter_map(decode));
+            self.differs = true;
+        } else {
+            self.apply(&peer, interval.changes_after(held).iter().filter_map(decode).collect());
+        }
+    }
+
+    fn apply(&mut self, peer: &PeerId, changes: Vec<Change>) {
+        let has_gauges =
+            changes.iter().any(|change| matches!(change, Change::Put(fact) if matches!(**fact, Fact::Gauges(_))));
+        self.writer.apply(peer, changes);
+        if has_gauges {
+            self.writer.observe_clock(peer, wall_clock());
+        }
+        self.differs = true;
+    }
+
+    /// Notes whether a peer is heard of.
+    fn lives(&mut self, peer: gossip::PeerId, life: Life) {
+        let silent = self.mesh.silence(self.now(), peer).as_millis();
+        let since = Timestamp(wall_clock().0.saturating_sub(u64::try_from(silent).unwrap_or(u64::MAX)));
+        let life = match life {
+            Life::Live => topology::Life::Live,
+            Life::Suspect => topology::Life::Suspect { since },
+            Life::Gone => topology::Life::Gone { since },
+        };
+        let name = self.name(peer);
+        debug!(peer = %name, ?life, "heard of, or not");
+        self.writer.set_life(&name, life);
+        self.differs = true;
+        self.reported = Time::ZERO; // people are told at once
+    }
+
+    /// Another run speaks with our key: goes on as a newer one, so that the others listen to us and not to it.
+    fn superseded(&mut self, epoch: Epoch) {
+        if epoch < self.mesh.origin().epoch || self.raises >= RAISES_MAX {
+            return;
+        }
+        self.raises += 1;
+        match (self.raise)(epoch) {
+            Ok(raised) => {
+                warn!(%epoch, %raised, "the mesh knows a later run of this peer: going on as a newer one");
+                self.mesh.restart(self.now(), raised);
+            }
+            Err(refused) => error!(%refused, "cannot go on as a newer run: others ignore this peer"),
+        }
+        if self.raises == RAISES_MAX {
+            let problem = "another machine runs with this peer's key: give one of them another --state-dir";
+            error!("{problem}");
+            self.about.problems.push(problem.to_owned());
+        }
+    }
+
+    fn name(&mut self, peer: gossip::PeerId) -> PeerId {
+        let name = || PeerId::new(&peer.to_string()).expect("a peer id is base58");
+        self.names.entry(peer).or_insert_with(name).clone()
+    }
+
+    fn report(&mut self) {
+        let now = self.now();
+        self.reported = now;
+        let peers = self.mesh.peers(now);
+        self.links.tell_discovery(&peers);
+        self.metrics.observe_mesh(&peers, self.mesh.counters());
+        let names: Vec<PeerId> = peers.iter().map(|peer| self.name(peer.origin.peer)).collect();
+        let cluster = self.cluster.borrow().clone();
+        let report = self.about.report(wall_clock(), (&peers, &names), &cluster, &self.links.discovery());
+        self.peers.send_replace(Arc::new(report));
+        if let Some(addresses) = self.links.moved() {
+            self.mesh.set_addresses(now, addresses);
         }
     }
 
@@ -91,42 +285,29 @@ impl Hub {
     fn publish(&mut self) {
         let mut changes: Vec<(Key, gossip::Key, Option<Bytes>)> =
             self.ledger.changes().into_iter().filter_map(encode).collect();
-        let mut differs = self.say(&changes);
-        while let Err(refused) = differs {
+        let mut said = self.say(&changes);
+        while let Err(refused) = said {
             warn!(%refused, "facts are left out");
             let half = changes.split_off(changes.len() / 2);
             self.ledger.withhold(half.into_iter().map(|(key, ..)| key));
-            differs = if changes.is_empty() { Ok(false) } else { self.say(&changes) };
-        }
-        if differs.is_ok_and(|differs| differs) {
-            self.cluster.send_replace(self.writer.cluster());
+            said = if changes.is_empty() { Ok(()) } else { self.say(&changes) };
         }
     }
 
-    /// Publishes these changes, all of them or none; whether any made a difference.
-    fn say(&mut self, changes: &[(Key, gossip::Key, Option<Bytes>)]) -> Result<bool, PublishError> {
+    /// Publishes these changes, all of them or none.
+    fn say(&mut self, changes: &[(Key, gossip::Key, Option<Bytes>)]) -> Result<(), PublishError> {
         let changes = changes.iter().map(|(_, key, value)| (key.clone(), value.clone()));
-        let Some(interval) = self.local.publish(changes)? else { return Ok(false) };
-        self.record(&interval);
-        Ok(true)
+        let Some(interval) = self.mesh.publish(self.now(), changes)? else { return Ok(()) };
+        let peer = self.name(interval.origin().peer);
+        let changes: Vec<Change> = interval.changes().iter().filter_map(decode).collect();
+        self.apply(&peer, changes);
+        Ok(())
     }
+}
 
-    fn record(&mut self, interval: &Interval) {
-        let changed = match self.replica.record(interval) {
-            Ok(Applied::Changed(changes)) => changes,
-            Ok(Applied::Replaced) => {
-                self.writer.forget(&self.peer);
-                interval.changes()
-            }
-            Ok(Applied::Known) => &[],
-            Err(refused) => {
-                error!(%refused, "our own interval does not join on");
-                &[]
-            }
-        };
-        let changes: Vec<Change> = changed.iter().filter_map(decode).collect();
-        self.writer.apply(&self.peer, changes);
-    }
+/// What people's clocks say.
+fn wall_clock() -> Timestamp {
+    Moment::now().at
 }
 
 fn encode(change: Change) -> Option<(Key, gossip::Key, Option<Bytes>)> {
@@ -161,7 +342,9 @@ fn decode(change: &gossip::Change) -> Option<Change> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use gossip::{Epoch, PeerId as Origin};
+    use gossip::head::Ed25519;
+    use gossip::{Epoch, Limits, OriginId, PeerId as Origin};
+    use libp2p_identity::Keypair;
     use topology::ProcessId;
     use topology::fact::{Fact, Host, Process, Source, SourceState};
 
@@ -170,8 +353,25 @@ mod tests {
 
     fn hub(limits: Limits) -> (Hub, watch::Receiver<Cluster>) {
         let origin = OriginId { peer: Origin::from_bytes([7; 32]), epoch: Epoch(1) };
-        let (hub, ends) = Hub::new(origin, PeerId::new("peer-a").expect("an id"), limits, Metrics::default());
+        let addresses = vec!["192.0.2.7:4030".parse().expect("an address")];
+        let config = gossip::mesh::Config {
+            cluster: gossip::head::Cluster::OPEN,
+            agent: "scope/test".to_owned(),
+            addresses,
+            limits,
+            forget_after: Duration::from_secs(600),
+        };
+        let key = Keypair::generate_ed25519();
+        let signatures = Arc::new(Ed25519::try_from(&key).expect("an ed25519 key"));
+        let mesh = Mesh::new(config, origin, signatures, [7; 32], Time::ZERO);
+        let about = About { open: true, listen: Vec::new(), problems: Vec::new() };
+        let (hub, ends) = Hub::new(mesh, Instant::now(), Links::unconnected(), about, Metrics::default(), Box::new(Ok));
         (hub, ends.cluster)
+    }
+
+    fn publish(hub: &mut Hub) {
+        hub.publish();
+        hub.cluster.send_replace(hub.writer.cluster());
     }
 
     fn facts(facts: impl IntoIterator<Item = Fact>) -> BTreeMap<Key, Fact> {
@@ -197,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_room_for_is_told_once_there_is() {
-        let limits = Limits { entries_per_origin_max: 10, ..Limits::default() };
+        let limits = Limits { entries_per_origin_max: 11, ..Limits::default() };
         let (mut hub, cluster) = hub(limits);
         let ok = Source { state: SourceState::Ok, mode: String::new(), reason: String::new() };
         hub.ledger.take(Update::Status(Name::Host, ok));
@@ -210,8 +410,8 @@ mod tests {
         ];
         for (step, (update, most, is_cut)) in steps.into_iter().enumerate() {
             hub.ledger.take(update);
-            hub.publish();
-            hub.publish();
+            publish(&mut hub);
+            publish(&mut hub);
             let (name, processes, complains) = shown(&cluster);
             assert!(processes <= most && (is_cut || processes == most), "step {step}: {processes} processes");
             assert_eq!((complains, name.as_str()), (is_cut, if step == 0 { "" } else { "a" }), "step {step}");
@@ -224,9 +424,9 @@ mod tests {
         let (mut hub, cluster) = hub(limits);
         for generation in 0..200 {
             hub.ledger.take(processes(generation * 10..generation * 10 + 10));
-            hub.publish();
+            publish(&mut hub);
         }
-        let origin = hub.replica.origin(hub.local.id().peer).expect("our own");
+        let origin = hub.mesh.replica().origin(hub.mesh.origin().peer).expect("our own");
         assert_eq!(shown(&cluster).1, 10);
         assert!(origin.tombstones() <= 64, "{} tombstones", origin.tombstones());
     }

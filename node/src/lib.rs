@@ -1,22 +1,29 @@
 //! The program on a host: probes, and the wiring of probe, replica, cluster and UI.
 //!
-//! [`run`] is the whole of it: it takes the peer's identity, starts the probes the configuration asks for, the [hub](hub)
-//! that turns what they say into facts and facts into the cluster, and the server that shows it, and ends all of them when
-//! it is told to.
+//! [`run`] is the whole of it: it takes the peer's identity, starts the probes the configuration asks for, the network, the
+//! [hub](hub) that turns what they say into facts and facts into the cluster, and the server that shows it, and ends all of
+//! them when it is told to.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod hub;
 mod metrics;
+mod net;
 pub mod probe;
 
+pub use gossip::{discovery, secret};
+
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use gossip::{Identity, IdentityError, Limits};
+use gossip::head::{Cluster, Ed25519};
+use gossip::secret::Secret;
+use gossip::swarm::StartError;
+use gossip::{Identity, IdentityError, Limits, swarm};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -41,6 +48,9 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Tombstones of our own origin kept for peers that are behind; who is further behind gets all of it.
 const TOMBSTONES_MAX: usize = 4096;
 
+/// How long a silent host stays on the map.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
 /// What a peer is told to do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -54,8 +64,21 @@ pub struct Config {
     pub probe: bool,
     /// Docker daemon to ask; `None` to ask none.
     pub docker: Option<docker::Config>,
+    /// How it meets others.
+    pub mesh: Mesh,
     /// Version of this program.
     pub version: &'static str,
+}
+
+/// How a peer meets others.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    /// Where it listens for them.
+    pub listen: Vec<SocketAddr>,
+    /// What all of them share; without one whoever reaches a peer may join.
+    pub secret: Option<Secret>,
+    /// Where it looks for them.
+    pub discovery: discovery::Config,
 }
 
 /// Why a peer could not run.
@@ -64,6 +87,9 @@ pub enum RunError {
     /// It has no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// It cannot be reached by others.
+    #[error(transparent)]
+    Network(#[from] StartError),
     /// A thread for a probe could not be had.
     #[error("cannot start the docker probe: {0}")]
     Thread(io::Error),
@@ -87,10 +113,20 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let identity = Identity::open(&config.state_dir)?;
     let peer = PeerId::new(&identity.peer().to_string()).expect("a peer id is base58");
-    let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let (hub, Ends { updates, cluster }) = Hub::new(identity.origin(), peer.clone(), limits, metrics);
+    let agent = format!("scope/{}", config.version);
+    let network = swarm::Config {
+        listen: config.mesh.listen.clone(),
+        secret: config.mesh.secret.clone(),
+        agent: agent.clone(),
+        ..swarm::Config::new(identity.keypair().clone())
+    };
+    let net::Started { mut links, listen, tasks: network } =
+        net::start(network, config.mesh.discovery.clone(), &stop).await?;
+    let (mesh, started) = mesh(&config, &identity, agent, links.addresses());
+    let about = hub::About { open: config.mesh.secret.is_none(), listen, problems: Vec::new() };
+    let (hub, Ends { updates, cluster, peers }) = Hub::new(mesh, started, links, about, metrics, raise(identity));
     let mut tasks = JoinSet::new();
     // On a thread of its own: a burst of facts keeps no request waiting.
     let (runtime, stopped) = (Handle::current(), stop.clone());
@@ -98,9 +134,12 @@ pub async fn run(
         runtime.block_on(hub.run(stopped));
         Ok(())
     });
+    for task in network {
+        tasks.spawn(task.map(|_| Ok(()))); // one that panicked has said so
+    }
     let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
     let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
-    let app = ui::App::new(about, cluster, registry);
+    let app = ui::App::new(about, cluster, peers, registry);
     tasks.spawn(ui::serve(listener, app, stop.clone()));
     ready(&peer);
     let result = until_stopped(&mut tasks, &stop).await;
@@ -109,6 +148,31 @@ pub async fn run(
         tracing::warn!("a part of it did not end in time");
     }
     result
+}
+
+/// The protocol's state, and when its time began.
+fn mesh(
+    config: &Config,
+    identity: &Identity,
+    agent: String,
+    addresses: Vec<SocketAddr>,
+) -> (gossip::mesh::Mesh, Instant) {
+    let cluster = config.mesh.secret.as_ref().map_or(Cluster::OPEN, |secret| Cluster(secret.cluster_label()));
+    let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
+    let signatures = Ed25519::try_from(identity.keypair()).expect("an identity is an ed25519 key");
+    let settings = gossip::mesh::Config { cluster, agent, addresses, limits, forget_after: FORGET_AFTER };
+    let mesh = gossip::mesh::Mesh::new(
+        settings,
+        identity.origin(),
+        Arc::new(signatures),
+        identity.run_secret(),
+        Duration::ZERO,
+    );
+    (mesh, Instant::now())
+}
+
+fn raise(mut identity: Identity) -> hub::Raise {
+    Box::new(move |epoch| identity.raise_epoch(epoch).map(|origin| origin.epoch))
 }
 
 /// Waits until `stop` is cancelled, or a part without which there is nothing to see fails.

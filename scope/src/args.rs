@@ -1,14 +1,17 @@
 //! The command line. Every flag can be given as an environment variable too, except `--detach`.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{ErrorKind, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::peer_address::PeerAddress;
+use node::discovery::dns::{self, MeshName};
+use node::discovery::{self, MESH_PORT, PeerAddress, TsigKey};
+use node::secret::Secret;
+
 use crate::run_file::RunFile;
 
 /// Port of the UI and its API: Weave Scope's.
@@ -21,6 +24,7 @@ pub(crate) const HTTP_PORT: u16 = 4040;
 Examples:
   sudo scope launch                       map this host, at http://localhost:4040/
   sudo scope launch --detach              the same in the background; `scope stop` ends it
+  sudo scope launch db1 10.0.0.7          map this host and those where these run scope
   sudo scope launch --http-addr 127.0.0.1:8080
   scope status                            what the peer on this host sees, and what it lacks")]
 pub(crate) struct Cli {
@@ -35,16 +39,26 @@ pub(crate) enum Command {
     /// End the peer that runs on this host
     Stop(Running),
     /// Show how the peer that runs on this host does
-    Status(Running),
+    Status(Status),
+    /// Make the secret that closes a mesh to strangers
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Print a new one: give it to every peer, by --secret-file or $SCOPE_SECRET
+    New,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Launch {
     /// Other hosts that run scope: names or addresses, with or without a port [default port: 4030]
     ///
-    /// They are checked and kept; this version does not contact them yet.
+    /// One is enough, whichever it is: peers tell each other who else there is. Names are looked up for as long as this
+    /// runs, and lead to every address behind them; one that does not answer yet may do so later.
     #[arg(value_name = "PEER", env = "SCOPE_PEERS", value_delimiter = ',')]
     pub(crate) peers: Vec<PeerAddress>,
 
@@ -53,6 +67,9 @@ pub(crate) struct Launch {
     /// Whoever reaches it sees the map. `127.0.0.1:4040` keeps it to this machine.
     #[arg(long, value_name = "ADDR:PORT", env = "SCOPE_HTTP_ADDR", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP_PORT)), value_parser = http_addr)]
     pub(crate) http_addr: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) mesh: Mesh,
 
     #[command(flatten)]
     pub(crate) running: Running,
@@ -85,6 +102,95 @@ pub(crate) struct Launch {
     // No variable: the peer this starts would inherit it, and start another one.
     #[arg(long)]
     pub(crate) detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) running: Running,
+
+    /// Print what the API says, as one JSON document: `about`, `peers` and `probes`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a peer meets others.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mesh")]
+pub(crate) struct Mesh {
+    /// Address and port on which other peers are met; may be given several times
+    #[arg(long, value_name = "ADDR:PORT", env = "SCOPE_MESH_ADDR", value_delimiter = ',', default_values_t = [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, MESH_PORT)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, MESH_PORT)),
+    ], value_parser = mesh_addr)]
+    pub(crate) mesh_addr: Vec<SocketAddr>,
+
+    /// Secret of the mesh, as `scope secret new` makes it: who has another one, or none, cannot join or see anything
+    ///
+    /// On the command line every user of this host can read it: better by --secret-file or $SCOPE_SECRET.
+    #[arg(long, value_name = "SECRET", env = "SCOPE_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
+    secret: Option<Secret>,
+
+    /// File that holds the secret of the mesh
+    #[arg(long, value_name = "FILE", env = "SCOPE_SECRET_FILE")]
+    secret_file: Option<PathBuf>,
+
+    /// Name in DNS under which peers find each other
+    #[arg(long, value_name = "NAME", env = "SCOPE_DNS_NAME", default_value_t)]
+    dns_name: MeshName,
+
+    /// DNS server to ask and to register at [default: the system's; to register, the zone's primary]
+    #[arg(long, value_name = "ADDR[:PORT]", env = "SCOPE_DNS_SERVER", value_parser = dns_server)]
+    dns_server: Option<SocketAddr>,
+
+    /// Key with which to register this peer in DNS (RFC 2136), in a file as `tsig-keygen` writes it
+    #[arg(long, value_name = "FILE", env = "SCOPE_DNS_UPDATE_KEY_FILE")]
+    dns_update_key_file: Option<PathBuf>,
+
+    /// Neither look for peers in DNS nor register there
+    #[arg(long, env = "SCOPE_NO_DNS", value_parser = FalseyValueParser::new())]
+    no_dns: bool,
+}
+
+/// Longest file that holds a secret or a key, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+impl Mesh {
+    /// The secret, if the mesh has one.
+    ///
+    /// # Errors
+    /// If the file cannot be read or does not hold one.
+    pub(crate) fn secret(&self) -> Result<Option<Secret>> {
+        let Some(path) = &self.secret_file else { return Ok(self.secret.clone()) };
+        let text = read_small(path).with_context(|| format!("--secret-file {}", path.display()))?;
+        let secret = text.parse().with_context(|| format!("--secret-file {}", path.display()))?;
+        Ok(Some(secret))
+    }
+
+    /// Where to look for others, besides `peers`. `id` is what weaveDNS is to know this peer by.
+    ///
+    /// # Errors
+    /// If the key file cannot be read or does not hold a key.
+    pub(crate) fn discovery(&self, peers: Vec<PeerAddress>, id: String) -> Result<discovery::Config> {
+        if self.no_dns {
+            return Ok(discovery::Config { peers, dns: None });
+        }
+        let key = |path: &PathBuf| -> Result<TsigKey> { Ok(read_small(path)?.parse()?) };
+        let update_key = match &self.dns_update_key_file {
+            Some(path) => Some(key(path).with_context(|| format!("--dns-update-key-file {}", path.display()))?),
+            None => None,
+        };
+        let config =
+            dns::Config { name: self.dns_name.clone(), server: self.dns_server, update_key, ..dns::Config::new(id) };
+        Ok(discovery::Config { peers, dns: Some(config) })
+    }
+}
+
+fn read_small(path: &std::path::Path) -> Result<String> {
+    let file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[derive(Debug, Clone, Args)]
@@ -162,6 +268,22 @@ fn http_addr(text: &str) -> std::result::Result<SocketAddr, String> {
     numeric
         .parse()
         .map_err(|_| "give an address and a port, as in `127.0.0.1:4040`, `[::1]:4040` or `:4040`".to_owned())
+}
+
+/// An address with a port; without one it is the mesh's.
+fn mesh_addr(text: &str) -> std::result::Result<SocketAddr, String> {
+    address(text, MESH_PORT)
+        .ok_or_else(|| "give an address, as in `10.0.0.2`, `10.0.0.2:4030` or `[::]:4030`".to_owned())
+}
+
+/// An address with a port; without one it is DNS's.
+fn dns_server(text: &str) -> std::result::Result<SocketAddr, String> {
+    address(text, 53).ok_or_else(|| "give an address, as in `10.0.0.53` or `10.0.0.53:5353`".to_owned())
+}
+
+fn address(text: &str, port: u16) -> Option<SocketAddr> {
+    let alone = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    text.parse().ok().or_else(|| Some(SocketAddr::new(alone()?, port)))
 }
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4).

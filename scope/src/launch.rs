@@ -62,16 +62,22 @@ async fn run(launch: Launch) -> Result<()> {
     if !launch.no_probe && !rustix::process::geteuid().is_root() {
         warn!("not root: processes of other users have no connections on the map; run `sudo scope launch` to see all");
     }
-    if !launch.peers.is_empty() {
-        let peers: Vec<String> = launch.peers.iter().map(ToString::to_string).collect();
-        warn!(peers = peers.join(" "), "this version does not contact other peers yet");
+    let secret = launch.mesh.secret()?;
+    if secret.is_none() {
+        info!(
+            "open mesh: whoever reaches the mesh port may join and see everything; `scope secret new` makes a secret, \
+             --secret-file gives it to a peer"
+        );
     }
+    let hostname = launch.hostname.clone().unwrap_or_else(own_hostname);
+    let discovery = launch.mesh.discovery(launch.peers, format!("scope-{hostname}"))?;
     let config = node::Config {
         state_dir: state_dir.clone(),
         hostname: launch.hostname,
         proc_root: launch.proc_root,
         probe: !launch.no_probe,
         docker,
+        mesh: node::Mesh { listen: launch.mesh.mesh_addr, secret, discovery },
         version: env!("CARGO_PKG_VERSION"),
     };
     let stop = CancellationToken::new();
@@ -91,6 +97,10 @@ async fn run(launch: Launch) -> Result<()> {
     .context("cannot run")?;
     info!("ended");
     Ok(())
+}
+
+fn own_hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

@@ -3,9 +3,9 @@
 mod args;
 mod detach;
 mod launch;
-mod peer_address;
 mod run_file;
 mod say;
+mod secret;
 mod status;
 mod stop;
 
@@ -14,14 +14,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, SecretCommand};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Launch(launch) if launch.detach => detach::detach(&launch),
         Command::Launch(launch) => launch::launch(*launch),
         Command::Stop(running) => stop::stop(&running),
-        Command::Status(running) => status::status(&running),
+        Command::Status(wanted) => status::status(&wanted),
+        Command::Secret(SecretCommand::New) => secret::new(),
         Command::Version => say::say(concat!("scope ", env!("CARGO_PKG_VERSION"))),
     };
     match result {

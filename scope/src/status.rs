@@ -1,12 +1,14 @@
 //! `scope status`: how the peer on this host does, as it says itself.
 
+mod mesh;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::args::Running;
+use crate::args::Status;
 use crate::launch::urls;
 use crate::say::say;
 
@@ -17,23 +19,39 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// Prints how the peer does.
-pub(crate) fn status(running: &Running) -> Result<()> {
-    let run = running.find()?;
-    let about = get(run.http_addr, "/api")?;
+pub(crate) fn status(wanted: &Status) -> Result<()> {
+    let run = wanted.running.find()?;
+    let [about, probes] = [get(run.http_addr, "/api")?, get(run.http_addr, "/api/probes")?];
+    // A peer of before an upgrade has none.
+    let peers = get(run.http_addr, "/api/peers").unwrap_or_default();
+    if wanted.json {
+        return say(json!({ "about": about, "peers": peers, "probes": probes }));
+    }
     say(format_args!("scope {} on {}, process {}", text(&about, "version"), text(&about, "hostname"), run.pid))?;
     say(format_args!("peer   {}", text(&about, "id")))?;
     say(format_args!("map    {}", urls(run.http_addr).join(" ")))?;
-    for topology in get(run.http_addr, "/api/topology")?.as_array().into_iter().flatten() {
+    mesh::lines(&peers).iter().try_for_each(say)?;
+    for topology in list(&get(run.http_addr, "/api/topology")?) {
         let nodes = topology["stats"]["node_count"].as_u64().unwrap_or(0);
         let edges = topology["stats"]["edge_count"].as_u64().unwrap_or(0);
         let figures = format!("{}, {}", count(nodes, "node"), count(edges, "edge"));
         say(format_args!("view   {:<11} {figures}", text(topology, "name")))?;
     }
-    for probe in get(run.http_addr, "/api/probes")?.as_array().into_iter().flatten() {
+    list(&probes).try_for_each(|probe| print_probe(probe, probe["id"] == about["id"]))
+}
+
+/// All sources of the own host; of another one those that lack something.
+fn print_probe(probe: &Value, is_own: bool) -> Result<()> {
+    let mut sources = list(&probe["sources"]).filter(|source| is_own || lacks_something(source)).peekable();
+    if is_own || sources.peek().is_some() {
         say(format_args!("host   {}", text(probe, "hostname")))?;
-        probe["sources"].as_array().into_iter().flatten().try_for_each(print_source)?;
     }
-    Ok(())
+    sources.try_for_each(print_source)
+}
+
+/// Whether a source does not give all it should; one that was switched off does.
+fn lacks_something(source: &Value) -> bool {
+    source["state"] != "ok" && source["mode"] != "disabled"
 }
 
 fn count(number: u64, thing: &str) -> String {
@@ -49,8 +67,18 @@ fn print_source(source: &Value) -> Result<()> {
     if reason.is_empty() { Ok(()) } else { say(format_args!("    {reason}")) }
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_default()
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A field that is text, empty if there is none.
+fn text(value: &Value, field: &str) -> String {
+    plain(value[field].as_str().unwrap_or_default())
+}
+
+/// A text without what a terminal would obey: much of it is said by other hosts.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn get(address: SocketAddr, path: &str) -> Result<Value> {

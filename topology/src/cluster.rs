@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::claims::Claims;
+use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::gauges::History;
 use crate::graph::{Change, HostGraph};
-use crate::id::PeerId;
+use crate::id::{PeerId, Timestamp};
+use crate::life::Life;
 use crate::resolve::{self, Asked, Edge, Index};
 
 /// What one host says and what follows from it.
@@ -21,10 +23,31 @@ pub struct HostEntry {
     pub gauges: Arc<History>,
     /// Edges its flows tell of.
     pub edges: Arc<Vec<Edge>>,
-    /// Grows whenever facts or edges differ; not with gauges.
+    /// Whether it is heard of.
+    pub life: Life,
+    /// Its clock.
+    pub clock: Clock,
+    /// Grows whenever facts, edges or life differ; not with gauges.
     pub version: u64,
     claims: Arc<Claims>,
     asked: Arc<Asked>,
+}
+
+impl HostEntry {
+    /// Takes changes; returns whether anything differs that claims, edges or views are made of.
+    fn take(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
+        let mut differs = false;
+        for change in changes {
+            match change {
+                Change::Put(fact) => match *fact {
+                    Fact::Gauges(gauges) => Arc::make_mut(&mut self.gauges).push(gauges),
+                    fact => differs |= Arc::make_mut(&mut self.graph).put(fact),
+                },
+                Change::Remove(key) => differs |= Arc::make_mut(&mut self.graph).remove(&key),
+            }
+        }
+        differs
+    }
 }
 
 /// The merged picture at one moment. Cloning it copies no facts.
@@ -63,6 +86,8 @@ pub struct Writer {
     index: Index,
     /// Hosts whose edges may be others now.
     unresolved: BTreeSet<PeerId>,
+    /// What is known of hosts that are not live, also before their first facts.
+    lives: BTreeMap<PeerId, Life>,
     last_version: u64,
 }
 
@@ -79,16 +104,68 @@ impl Writer {
     /// Takes what one origin changed. Costs that host's facts.
     pub fn apply(&mut self, peer: &PeerId, changes: impl IntoIterator<Item = Change>) {
         let mut entry = self.entry(peer);
-        let mut differs = entry.version == 0;
-        for change in changes {
-            match change {
-                Change::Put(fact) => match *fact {
-                    Fact::Gauges(gauges) => Arc::make_mut(&mut entry.gauges).push(gauges),
-                    fact => differs |= Arc::make_mut(&mut entry.graph).put(fact),
-                },
-                Change::Remove(key) => differs |= Arc::make_mut(&mut entry.graph).remove(&key),
-            }
+        let is_new = entry.version == 0;
+        let differs = entry.take(changes);
+        self.put(peer, entry, is_new || differs);
+    }
+
+    /// Takes all that one origin says in the place of what it said before: a snapshot, or another run of its peer. Its life and
+    /// clock stay as they are known, and so do its gauges: they are of the host, not of the run.
+    pub fn replace(&mut self, peer: &PeerId, changes: impl IntoIterator<Item = Change>) {
+        let mut entry = self.entry(peer);
+        entry.graph = Arc::new(HostGraph::new(peer.clone()));
+        entry.take(changes);
+        self.put(peer, entry, true);
+    }
+
+    /// Notes whether a host is heard of. What it said stays; views mark it. Costs that host's part of each view, and the edges
+    /// of those that talk to an address another host has too.
+    ///
+    /// A host may be told of before its facts come, and is remembered until it lives again or is forgotten: the caller bounds
+    /// how many there are.
+    pub fn set_life(&mut self, peer: &PeerId, life: Life) {
+        if life.is_live() {
+            self.lives.remove(peer);
+        } else {
+            self.lives.insert(peer.clone(), life);
         }
+        let is_news = self.index.set_silent(peer, !life.is_live());
+        let Some(entry) = self.cluster.hosts.get(peer).filter(|entry| entry.life != life) else { return };
+        if is_news {
+            let contested = self.index.contested(&entry.claims);
+            let others = self.cluster.hosts.iter().filter(|(_, other)| other.asked.has_any(&contested));
+            self.unresolved.extend(others.map(|(other, _)| other.clone()));
+        }
+        let mut entry = HostEntry { life, ..(**entry).clone() };
+        self.cluster.version += 1;
+        entry.version = self.next_version();
+        self.cluster.hosts.insert(peer.clone(), Arc::new(entry));
+    }
+
+    /// Notes that the newest gauges of a host came at `now`, by our clock: how far its clock is from ours is told from that. To
+    /// be called when gauges were applied; where nobody does, clocks are taken to agree.
+    pub fn observe_clock(&mut self, peer: &PeerId, now: Timestamp) {
+        let Some(entry) = self.cluster.hosts.get_mut(peer) else { return };
+        let Some(read) = entry.gauges.host().next_back().map(|block| block.at) else { return };
+        let mut clock = entry.clock;
+        clock.observe(read, now);
+        if clock != entry.clock {
+            self.cluster.version += u64::from(clock.ahead_ms() != entry.clock.ahead_ms());
+            Arc::make_mut(entry).clock = clock;
+        }
+    }
+
+    /// Forgets a host, as if it had never been.
+    pub fn forget(&mut self, peer: &PeerId) {
+        self.lives.remove(peer);
+        self.index.set_silent(peer, false);
+        let Some(entry) = self.cluster.hosts.remove(peer) else { return };
+        self.cluster.version += 1;
+        self.unresolved.remove(peer);
+        self.claim(peer, &entry.claims, &Claims::default());
+    }
+
+    fn put(&mut self, peer: &PeerId, mut entry: HostEntry, differs: bool) {
         self.cluster.version += 1;
         if differs {
             let new = Arc::new(Claims::of(&entry.graph));
@@ -98,14 +175,6 @@ impl Writer {
             self.claim(peer, &old, &new);
         }
         self.cluster.hosts.insert(peer.clone(), Arc::new(entry));
-    }
-
-    /// Forgets a host, as if it had never been.
-    pub fn forget(&mut self, peer: &PeerId) {
-        let Some(entry) = self.cluster.hosts.remove(peer) else { return };
-        self.cluster.version += 1;
-        self.unresolved.remove(peer);
-        self.claim(peer, &entry.claims, &Claims::default());
     }
 
     fn next_version(&mut self) -> u64 {
@@ -119,6 +188,8 @@ impl Writer {
                 graph: Arc::new(HostGraph::new(peer.clone())),
                 gauges: Arc::default(),
                 edges: Arc::default(),
+                life: self.lives.get(peer).copied().unwrap_or_default(),
+                clock: Clock::default(),
                 version: 0,
                 claims: Arc::default(),
                 asked: Arc::default(),

@@ -141,6 +141,7 @@ impl Detail {
 /// A pseudo node nothing connects to: in no view, but links may still lead to it.
 fn unconnected(cluster: &Cluster, id: &NodeId) -> Option<Arc<Node>> {
     let NodeId::Uncontained(peer) = id else { return None };
-    let host = cluster.host(peer)?.graph.host.clone();
-    Some(Arc::new(Node { id: id.clone(), subject: Subject::Pseudo { host: Some(host) }, adjacency: Vec::new() }))
+    let entry = cluster.host(peer)?;
+    let subject = Subject::Pseudo { host: Some(entry.graph.host.clone()) };
+    Some(Arc::new(Node { id: id.clone(), subject, adjacency: Vec::new(), life: entry.life }))
 }

@@ -29,11 +29,15 @@
 //! Metric values are [`gauges`], beside the graph: a new value changes no node. Rows, labels and metrics of a node are made in
 //! [`summary`] and [`detail`] from the facts it shares.
 //!
+//! A host that is not heard of keeps its place: its entry has another [`Life`], its part says so in each share, and a node is
+//! stale when all hosts that know of it are. Times in facts are of the host's [`Clock`] and are translated where they are shown.
+//!
 //! Where two parties could be meant there is no edge: a missing edge is looked for, a false one is believed.
 #![forbid(unsafe_code)]
 
 mod address;
 mod claims;
+mod clock;
 pub mod cluster;
 pub mod codec;
 pub mod detail;
@@ -42,6 +46,7 @@ pub mod gauges;
 pub mod graph;
 mod id;
 mod key;
+mod life;
 mod metadata;
 mod metric;
 mod node;
@@ -52,9 +57,11 @@ pub mod synthetic;
 pub mod view;
 
 pub use claims::Party;
+pub use clock::Clock;
 pub use cluster::Cluster;
 pub use id::{BadId, ContainerId, ID_BYTES_MAX, ImageId, Netns, PeerId, ProcessId, Timestamp};
 pub use key::{BadKey, Key};
+pub use life::{Life, Stale};
 pub use metadata::{MetadataRow, Table, TableRow};
 pub use metric::{MetricRow, MetricSample};
 pub use node::{Node, NodeId, Subject};

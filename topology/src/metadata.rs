@@ -1,11 +1,13 @@
 //! Metadata rows and tables: what a node's facts say, as text people read, with Weave Scope's ids, order and data types.
-//! Ages are made here, from the times in the facts and the time of asking.
+//! Ages are made here, from the times in the facts, put right by what is known of the host's clock, and the time of asking.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::fact::{Container, ContainerState, Host, Image, Port, Process};
 use crate::id::Timestamp;
 use crate::node::{Node, Subject};
@@ -75,20 +77,24 @@ fn row(
     MetadataRow { id, label, value: value.to_string(), priority, data_type, truncate: 0 }
 }
 
-/// The rows of a node, those without a value left out.
-pub(crate) fn rows(node: &Node, now: Timestamp) -> Vec<MetadataRow> {
+/// The rows of a node as of `now`, or as of when its host was last heard of; those without a value left out.
+pub(crate) fn rows(node: &Node, cluster: &Cluster, now: Timestamp) -> Vec<MetadataRow> {
+    let entry = node.subject.peer().and_then(|peer| cluster.host(peer));
+    let clock = entry.map(|entry| entry.clock).unwrap_or_default();
+    let until = node.life.until(now);
     let mut rows = match &node.subject {
-        Subject::Host { host, .. } => of_host(host, now),
+        Subject::Host { host, .. } => of_host(host, clock, until),
         Subject::Process { process, .. } => of_process(process),
-        Subject::Container { container, .. } => of_container(container, now),
+        Subject::Container { container, .. } => of_container(container, clock, until),
         Subject::Group { .. } | Subject::Pseudo { .. } => Vec::new(),
     };
     rows.retain(|row| !row.value.is_empty());
     rows
 }
 
-fn of_host(host: &Host, now: Timestamp) -> Vec<MetadataRow> {
-    let uptime = if host.booted_at.0 > 0 { host.booted_at.seconds_until(now).to_string() } else { String::new() };
+fn of_host(host: &Host, clock: Clock, until: Timestamp) -> Vec<MetadataRow> {
+    let booted_at = clock.ours(host.booted_at);
+    let uptime = if host.booted_at.0 > 0 { booted_at.seconds_until(until).to_string() } else { String::new() };
     let networks = host.networks.iter().map(|net| format!("{}/{}", net.address, net.prefix));
     vec![
         row("kernel_version", "Kernel version", &host.kernel, 1.0, TEXT),
@@ -110,13 +116,13 @@ fn of_process(process: &Process) -> Vec<MetadataRow> {
     ]
 }
 
-fn of_container(container: &Container, now: Timestamp) -> Vec<MetadataRow> {
+fn of_container(container: &Container, clock: Clock, until: Timestamp) -> Vec<MetadataRow> {
     let name = image_name(&container.image);
     let tag = container.image[name.len()..].split('@').next().unwrap_or_default().trim_start_matches(':');
     let addresses = container.networks.values().flatten();
     let started = container.started_at.filter(|_| container.state.is_running());
-    let uptime = started.map(|at| at.seconds_until(now).to_string()).unwrap_or_default();
-    let created = if container.created_at.0 > 0 { container.created_at.to_string() } else { String::new() };
+    let uptime = started.map(|at| clock.ours(at).seconds_until(until).to_string()).unwrap_or_default();
+    let created = if container.created_at.0 > 0 { clock.ours(container.created_at).to_string() } else { String::new() };
     let state = human(container.state);
     vec![
         row("docker_image_tag", "Image tag", &tag, 1.0, TEXT),

@@ -24,7 +24,7 @@ pub struct MetricRow {
     pub group: &'static str,
     /// Newest value; 0 if there is none.
     pub value: f64,
-    /// Whether there is no value.
+    /// Whether there is no current value: none was read, or the host is not heard of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub value_empty: bool,
     /// Low ones come first.
@@ -35,7 +35,7 @@ pub struct MetricRow {
     pub min: f64,
     /// Greatest possible value, or the greatest seen where nothing bounds it.
     pub max: f64,
-    /// Time of the oldest sample.
+    /// Time of the oldest sample, by our clock.
     #[serde(serialize_with = "rfc3339")]
     pub first: Timestamp,
     /// Time of the newest sample.
@@ -46,7 +46,7 @@ pub struct MetricRow {
 /// A value with its time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricSample {
-    /// When it was read.
+    /// When it was read, by our clock.
     #[serde(serialize_with = "rfc3339")]
     pub date: Timestamp,
     /// What was read.
@@ -138,18 +138,31 @@ fn bytes(value: u64) -> f64 {
     value as f64
 }
 
+impl MetricRow {
+    /// The row as told of its host: times by our clock, and no current value of one that is not heard of. Its samples say how it
+    /// was.
+    fn told_of(mut self, entry: &HostEntry) -> Self {
+        let samples = self.samples.iter_mut().flatten().map(|sample| &mut sample.date);
+        for time in samples.chain([&mut self.first, &mut self.last]).filter(|time| time.0 > 0) {
+            *time = entry.clock.ours(*time);
+        }
+        if !entry.life.is_live() {
+            (self.value, self.value_empty) = (0.0, true);
+        }
+        self
+    }
+}
+
 /// The metrics of a node: of what it is about, nothing for groups and pseudo nodes.
 pub(crate) fn rows(node: &Node, cluster: &Cluster, keep: Samples) -> Vec<MetricRow> {
-    let entry = |peer| cluster.host(peer);
-    match &node.subject {
-        Subject::Host { peer, host } => entry(peer).map(|entry| of_host(host, &entry.gauges, keep)),
-        Subject::Container { peer, container, .. } => entry(peer).map(|entry| of_container(container, entry, keep)),
-        Subject::Process { peer, process, host, .. } => {
-            entry(peer).map(|entry| of_process(process, host, &entry.gauges, keep))
-        }
-        Subject::Group { .. } | Subject::Pseudo { .. } => None,
-    }
-    .unwrap_or_default()
+    let Some(entry) = node.subject.peer().and_then(|peer| cluster.host(peer)) else { return Vec::new() };
+    let rows = match &node.subject {
+        Subject::Host { host, .. } => of_host(host, &entry.gauges, keep),
+        Subject::Container { container, .. } => of_container(container, entry, keep),
+        Subject::Process { process, host, .. } => of_process(process, host, &entry.gauges, keep),
+        Subject::Group { .. } | Subject::Pseudo { .. } => Vec::new(),
+    };
+    rows.into_iter().map(|row| row.told_of(entry)).collect()
 }
 
 fn of_host(host: &Host, gauges: &History, keep: Samples) -> Vec<MetricRow> {

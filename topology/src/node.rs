@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::fact::{Container, Host, Process};
 use crate::id::{ContainerId, ImageId, PeerId};
+use crate::life::Life;
 use crate::view::Kind;
 
 /// Names a node within a view. Its text is Weave Scope's, with the peer's id in place of the host's name.
@@ -126,6 +127,17 @@ pub enum Subject {
     },
 }
 
+impl Subject {
+    /// Peer of the one host it is of; groups and pseudo nodes have none.
+    #[must_use]
+    pub fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Host { peer, .. } | Self::Process { peer, .. } | Self::Container { peer, .. } => Some(peer),
+            Self::Group { .. } | Self::Pseudo { .. } => None,
+        }
+    }
+}
+
 /// A vertex of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -135,4 +147,6 @@ pub struct Node {
     pub subject: Subject,
     /// Nodes it connects to, sorted: from client to server.
     pub adjacency: Vec<NodeId>,
+    /// That of the hosts that know of it: of several, the one that is worth most.
+    pub life: Life,
 }

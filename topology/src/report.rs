@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, HostEntry};
 use crate::fact::{Direction, Owner};
 use crate::id::{PeerId, Timestamp};
 use crate::key::Key;
+use crate::life::Life;
 use crate::metadata;
 use crate::metric::{self, Samples};
 use crate::node::{Node, NodeId, Subject};
@@ -65,6 +66,8 @@ struct Entry<'a> {
     latest: Vec<(String, String)>,
     parents: Value,
     metrics: Value,
+    /// That of its host.
+    life: Life,
 }
 
 impl Entry<'_> {
@@ -72,19 +75,22 @@ impl Entry<'_> {
         let value = |value: String| json!({ "timestamp": now.to_string(), "value": value });
         let latest = self.latest.into_iter().filter(|(_, text)| !text.is_empty());
         let latest: Map<String, Value> = latest.map(|(name, text)| (name, value(text))).collect();
-        let node = json!({
+        let mut node = json!({
             "id": self.id,
             "topology": self.topology,
             "latest": latest,
             "parents": self.parents,
             "metrics": self.metrics,
         });
+        if let Some(stale) = self.life.stale() {
+            node["stale"] = json!(stale);
+        }
         nodes.insert(self.id, node);
     }
 }
 
-fn rows(node: &Node, now: Timestamp) -> Vec<(String, String)> {
-    metadata::rows(node, now).into_iter().map(|row| (row.id.to_owned(), row.value)).collect()
+fn rows(node: &Node, cluster: &Cluster, now: Timestamp) -> Vec<(String, String)> {
+    metadata::rows(node, cluster, now).into_iter().map(|row| (row.id.to_owned(), row.value)).collect()
 }
 
 fn metrics(node: &Node, cluster: &Cluster) -> Value {
@@ -95,8 +101,8 @@ fn metrics(node: &Node, cluster: &Cluster) -> Value {
     Value::Object(metric::rows(node, cluster, Samples::All).into_iter().map(metric).collect())
 }
 
-fn node(id: NodeId, subject: Subject) -> Node {
-    Node { id, subject, adjacency: Vec::new() }
+fn node(id: NodeId, subject: Subject, life: Life) -> Node {
+    Node { id, subject, adjacency: Vec::new(), life }
 }
 
 fn host_id(peer: &PeerId) -> String {
@@ -105,9 +111,10 @@ fn host_id(peer: &PeerId) -> String {
 
 fn take_host(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, cluster: &Cluster, now: Timestamp) {
     let subject = Subject::Host { peer: peer.clone(), host: entry.graph.host.clone() };
-    let node = node(NodeId::Host(peer.clone()), subject);
-    let (latest, metrics) = (rows(&node, now), metrics(&node, cluster));
-    Entry { id: host_id(peer), topology: "host", latest, parents: json!({}), metrics }.put(nodes, now);
+    let node = node(NodeId::Host(peer.clone()), subject, entry.life);
+    let (latest, metrics) = (rows(&node, cluster, now), metrics(&node, cluster));
+    Entry { id: host_id(peer), topology: "host", latest, parents: json!({}), metrics, life: entry.life }
+        .put(nodes, now);
 }
 
 fn take_processes(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, cluster: &Cluster, now: Timestamp) {
@@ -119,13 +126,14 @@ fn take_processes(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
             process: process.clone(),
             container: None,
         };
-        let node = node(NodeId::Process(peer.clone(), process.id.pid), subject);
-        let mut latest = rows(&node, now);
+        let node = node(NodeId::Process(peer.clone(), process.id.pid), subject, entry.life);
+        let mut latest = rows(&node, cluster, now);
         latest.push(("name".into(), process.name.clone()));
         let container = process.container.iter().map(|id| NodeId::Container(id.clone()).to_string());
         let parents = json!({ "host": [host_id(peer)], "container": container.collect::<Vec<_>>() });
         let metrics = metrics(&node, cluster);
-        Entry { id: node.id.to_string(), topology: "process", latest, parents, metrics }.put(nodes, now);
+        Entry { id: node.id.to_string(), topology: "process", latest, parents, metrics, life: entry.life }
+            .put(nodes, now);
     }
 }
 
@@ -139,8 +147,8 @@ fn take_containers(
     let graph = &entry.graph;
     for container in graph.containers.values() {
         let subject = Subject::Container { peer: peer.clone(), host: graph.host.clone(), container: container.clone() };
-        let node = node(NodeId::Container(container.id.clone()), subject);
-        let mut latest = rows(&node, now);
+        let node = node(NodeId::Container(container.id.clone()), subject, entry.life);
+        let mut latest = rows(&node, cluster, now);
         latest.push(("docker_container_name".into(), container.name.clone()));
         latest.push(("docker_container_hostname".into(), container.hostname.clone()));
         latest.push(("docker_container_state".into(), metadata::state(container.state).into()));
@@ -150,7 +158,8 @@ fn take_containers(
         let image = container.image_id.iter().map(|id| NodeId::Image(id.clone()).to_string());
         let parents = json!({ "host": [host_id(peer)], "container_image": image.collect::<Vec<_>>() });
         let metrics = metrics(&node, cluster);
-        Entry { id: node.id.to_string(), topology: "container", latest, parents, metrics }.put(nodes, now);
+        Entry { id: node.id.to_string(), topology: "container", latest, parents, metrics, life: entry.life }
+            .put(nodes, now);
     }
 }
 
@@ -164,7 +173,8 @@ fn take_images(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry,
         ];
         let id = NodeId::Image(image.id.clone()).to_string();
         let (latest, parents) = (latest.into_iter().chain(labels).collect(), json!({ "host": [host_id(peer)] }));
-        Entry { id, topology: "container_image", latest, parents, metrics: json!({}) }.put(nodes, now);
+        Entry { id, topology: "container_image", latest, parents, metrics: json!({}), life: entry.life }
+            .put(nodes, now);
     }
 }
 
@@ -178,8 +188,7 @@ fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
             ("port".to_owned(), listener.key.port.to_string()),
         ];
         let id = format!("{peer};{}", Key::Listener(listener.key));
-        let entry = Entry { id, topology: "endpoint", latest: latest.into(), parents: json!({}), metrics: json!({}) };
-        entry.put(nodes, now);
+        put_endpoint(nodes, id, latest.into(), entry.life, now);
     }
     for flow in entry.graph.flows.values() {
         let pid = match flow.key.owner {
@@ -190,17 +199,20 @@ fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
             Direction::Incoming => "incoming",
             Direction::Outgoing => "outgoing",
         };
-        let open = entry.gauges.open_connections(flow.serial).unwrap_or(0);
+        let open = entry.life.is_live().then(|| entry.gauges.open_connections(flow.serial).unwrap_or(0).to_string());
         let latest = [
             ("pid".to_owned(), pid),
             ("host_node_id".to_owned(), host_id(peer)),
             ("direction".to_owned(), direction.to_owned()),
             ("remote".to_owned(), flow.key.remote.to_string()),
             ("port".to_owned(), flow.key.port.to_string()),
-            ("conn_count".to_owned(), open.to_string()),
+            ("conn_count".to_owned(), open.unwrap_or_default()),
         ];
         let id = format!("{peer};{}", Key::Flow(flow.key));
-        let entry = Entry { id, topology: "endpoint", latest: latest.into(), parents: json!({}), metrics: json!({}) };
-        entry.put(nodes, now);
+        put_endpoint(nodes, id, latest.into(), entry.life, now);
     }
+}
+
+fn put_endpoint(nodes: &mut Map<String, Value>, id: String, latest: Vec<(String, String)>, life: Life, now: Timestamp) {
+    Entry { id, topology: "endpoint", latest, parents: json!({}), metrics: json!({}), life }.put(nodes, now);
 }

@@ -4,7 +4,8 @@
 //! client is known too, and is all there is where it is not.
 //!
 //! Missing beats false: where two parties could be meant (an address two hosts have, a namespace two containers share),
-//! no edge is made.
+//! no edge is made. Of two hosts with an address the one that is heard of is meant: a peer that lost its key comes back as
+//! another, and its old self stays on the map for a while.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -42,6 +43,8 @@ pub struct Edge {
 pub(crate) struct Index {
     holders: HashMap<IpAddr, Vec<PeerId>>,
     networks: BTreeMap<Net, usize>,
+    /// Hosts that are not heard of.
+    silent: HashSet<PeerId>,
 }
 
 impl Index {
@@ -82,9 +85,23 @@ impl Index {
         self.networks.len() != before
     }
 
+    /// Notes whether a host is heard of; returns whether that is news.
+    pub(crate) fn set_silent(&mut self, peer: &PeerId, is_silent: bool) -> bool {
+        if is_silent { self.silent.insert(peer.clone()) } else { self.silent.remove(peer) }
+    }
+
+    /// Addresses of these claims that another host has too.
+    pub(crate) fn contested(&self, claims: &Claims) -> Vec<IpAddr> {
+        let holders = |address: &IpAddr| self.holders.get(address).map_or(0, Vec::len);
+        claims.all_addresses().filter(|address| holders(address) > 1).collect()
+    }
+
+    /// The only host that has an address, or the only one of them that is heard of.
     fn holder(&self, address: IpAddr) -> Option<&PeerId> {
-        match self.holders.get(&address)?.as_slice() {
-            [only] => Some(only),
+        let holders = self.holders.get(&address)?;
+        let mut live = holders.iter().filter(|peer| !self.silent.contains(*peer));
+        match (live.next(), live.next(), holders.as_slice()) {
+            (Some(only), None, _) | (None, None, [only]) => Some(only),
             _ => None,
         }
     }
@@ -102,6 +119,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether one of these addresses was asked for.
+    pub(crate) fn has_any(&self, addresses: &[IpAddr]) -> bool {
+        addresses.iter().any(|address| self.addresses.contains(address))
+    }
+
     /// Whether an answer was used that may be another one after a host's claims went from `old` to `new`.
     pub(crate) fn touches(&self, differences: &Differences, old: &Claims, new: &Claims) -> bool {
         if differences.addresses.iter().any(|address| self.addresses.contains(address)) {

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use crate::cluster::Cluster;
 use crate::fact::{Container, Host, Process};
 use crate::id::{PeerId, Timestamp};
+use crate::life::Stale;
 use crate::metadata::{self, MetadataRow, Table};
 use crate::metric::{self, MetricRow, Samples};
 use crate::node::{Node, NodeId, Subject};
@@ -33,6 +34,9 @@ pub struct Summary {
     /// Whether it is not one thing of the cluster.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pseudo: bool,
+    /// Of what no live host speaks of; left out of the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// Facts.
     pub metadata: Vec<MetadataRow>,
     /// What it is part of.
@@ -75,7 +79,8 @@ struct Labels {
 }
 
 impl Summary {
-    /// The node as it is at `now`: uptimes are as of then, metrics are the newest.
+    /// The node as it is at `now`: uptimes are as of then, metrics are the newest. Of a stale node uptimes are as of when its host
+    /// was last heard of, and metrics have no value.
     #[must_use]
     pub fn of(node: &Node, cluster: &Cluster, now: Timestamp) -> Self {
         Self::with(node, cluster, now, Samples::Newest)
@@ -92,7 +97,8 @@ impl Summary {
             tag: "",
             stack: matches!(node.subject, Subject::Group { .. }) || matches!(node.id, NodeId::Uncontained(_)),
             pseudo: node.id.is_pseudo(),
-            metadata: metadata::rows(node, now),
+            stale: node.life.stale(),
+            metadata: metadata::rows(node, cluster, now),
             parents: parents(&node.subject),
             metrics: metric::rows(node, cluster, samples),
             tables: metadata::tables(node),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,7 @@ use crate::error::{ApiError, quoted};
 use crate::live::socket::{Follower, INCOMING_BYTES_MAX, SOCKETS_MAX};
 use crate::live::{Key, beat};
 use crate::metrics::{MEDIA_TYPE, Now};
+use crate::peers::Peers;
 use crate::server::Server;
 use crate::topologies::{Topology, topologies};
 use crate::{etag, origin};
@@ -62,12 +64,17 @@ fn taken<T>(path: Result<Path<T>, PathRejection>) -> Result<T, ApiError> {
 /// `GET /api`.
 pub(crate) async fn about(State(server): State<Arc<Server>>) -> Json<Value> {
     let about = &server.about;
+    let peers = server.peers.borrow().clone();
     Json(json!({
         "id": about.id,
         "version": about.version,
         "hostname": about.hostname,
         "plugins": [],
         "capabilities": { "historic_reports": false },
+        "time": now().to_string(),
+        "peers": peers.lives(),
+        "openMesh": peers.mesh.open,
+        "meshProblems": peers.mesh.problems.len(),
     }))
 }
 
@@ -164,7 +171,7 @@ struct Probe<'a> {
     id: &'a PeerId,
     hostname: &'a str,
     version: &'a str,
-    /// RFC 3339; `None` of a host whose figures have not come yet.
+    /// RFC 3339, by our clock; `None` of a host of which neither mesh nor figures tell.
     last_seen: Option<String>,
     sources: Vec<ProbeSource<'a>>,
 }
@@ -181,7 +188,7 @@ struct ProbeSource<'a> {
 }
 
 impl<'a> Probe<'a> {
-    fn of(peer: &'a PeerId, entry: &'a HostEntry, server: &Server) -> Self {
+    fn of(peer: &'a PeerId, entry: &'a HostEntry, own: &str, peers: &Peers) -> Self {
         let newest = entry.gauges.host().next_back();
         let cost = |name: &str| {
             let costs = newest.map(|block| &*block.probe_cpu).unwrap_or_default();
@@ -194,12 +201,13 @@ impl<'a> Probe<'a> {
             reason: &source.reason,
             cpu_percent: cost(name),
         });
-        let own = (peer.as_str() == server.about.id).then(now);
+        let read = newest.map(|block| entry.clock.ours(block.at));
+        let last_seen = if peer.as_str() == own { read.or_else(|| Some(now())) } else { peers.heard_at(peer).or(read) };
         Self {
             id: peer,
             hostname: entry.graph.name(),
             version: &entry.graph.host.scope_version,
-            last_seen: newest.map(|block| block.at).or(own).map(|at| at.to_string()),
+            last_seen: last_seen.map(|at| at.to_string()),
             sources: sources.collect(),
         }
     }
@@ -211,8 +219,21 @@ pub(crate) async fn probes(State(server): State<Arc<Server>>, Params(query): Par
     if query.contains_key("sparse") {
         return Json(cluster.hosts().len() > 0).into_response();
     }
-    let probes: Vec<_> = cluster.hosts().map(|(peer, entry)| Probe::of(peer, entry, &server)).collect();
+    let (own, peers) = (&server.about.id, server.peers.borrow().clone());
+    let probes: Vec<_> = cluster.hosts().map(|(peer, entry)| Probe::of(peer, entry, own, &peers)).collect();
     Json(probes).into_response()
+}
+
+/// `GET /api/peers`. The tag is of the answer itself: it has no version.
+pub(crate) async fn peers(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let body = server.peers.borrow().clone().json();
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    let tag = format!("W/\"{:x}-{:x}\"", server.started.0, hasher.finish());
+    if etag::is_known(&headers, &tag) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+    }
+    ([(CONTENT_TYPE, "application/json".to_owned()), (ETAG, tag)], body).into_response()
 }
 
 /// `GET /healthz`.
@@ -229,6 +250,7 @@ pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
         sockets: SOCKETS_MAX - server.sockets.available_permits(),
         connections: server.connections(),
         hosts: cluster.hosts().len(),
+        peers: server.peers.borrow().lives(),
         version: cluster.version(),
     });
     ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response()

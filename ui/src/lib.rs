@@ -13,6 +13,8 @@
 //! the same bytes to every socket. New sockets ask that task for a snapshot and a place in the stream, both at one moment, so
 //! nothing is missed and nothing comes twice.
 //!
+//! What the mesh is doing comes in the same way, as plain data ([`peers`]).
+//!
 //! Everything a client can make us hold has a bound: connections, sockets, live views, kept views, renders at a time, unsent
 //! messages, and the time each of them may take. The constants say which, next to what they bound.
 #![forbid(unsafe_code)]
@@ -24,6 +26,7 @@ mod etag;
 mod live;
 mod metrics;
 mod origin;
+pub mod peers;
 mod render;
 mod router;
 mod server;
@@ -31,9 +34,12 @@ mod topologies;
 mod views;
 mod write_deadline;
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use topology::Cluster;
 
+pub use peers::Peers;
 pub use prometheus_client::registry::Registry;
 pub use server::serve;
 
@@ -53,14 +59,20 @@ pub struct About {
 pub struct App {
     about: About,
     cluster: watch::Receiver<Cluster>,
+    peers: watch::Receiver<Arc<Peers>>,
     registry: Registry,
 }
 
 impl App {
-    /// Serves `cluster` as it changes. `registry` holds the metrics of the rest of the peer; `/metrics` shows them together
+    /// Serves `cluster` and `peers` as they change. `registry` holds the metrics of the rest of the peer; `/metrics` shows them together
     /// with those of this crate.
     #[must_use]
-    pub fn new(about: About, cluster: watch::Receiver<Cluster>, registry: Registry) -> Self {
-        Self { about, cluster, registry }
+    pub fn new(
+        about: About,
+        cluster: watch::Receiver<Cluster>,
+        peers: watch::Receiver<Arc<Peers>>,
+        registry: Registry,
+    ) -> Self {
+        Self { about, cluster, peers, registry }
     }
 }

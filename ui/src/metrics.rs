@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use topology::Kind;
 
 use crate::About;
+use crate::peers::Lives;
 
 /// Media type of what [`Metrics::text`] gives.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,6 +42,11 @@ struct OfMessage {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLife {
+    life: &'static str,
+}
+
 /// Figures that are read when metrics are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
@@ -48,6 +54,7 @@ pub(crate) struct Now {
     pub(crate) sockets: usize,
     pub(crate) connections: usize,
     pub(crate) hosts: usize,
+    pub(crate) peers: Lives,
     /// Of the cluster.
     pub(crate) version: u64,
 }
@@ -75,6 +82,7 @@ pub(crate) struct Metrics {
     sockets: Gauge,
     connections: Gauge,
     hosts: Gauge,
+    peers: Family<OfLife, Gauge>,
     version: Gauge,
 }
 
@@ -91,6 +99,7 @@ impl Metrics {
             sockets: Gauge::default(),
             connections: Gauge::default(),
             hosts: Gauge::default(),
+            peers: Family::default(),
             version: Gauge::default(),
         };
         metrics.register(registry.sub_registry_with_prefix("scope"), about);
@@ -110,6 +119,7 @@ impl Metrics {
         to.register("websockets", "Open WebSockets", self.sockets.clone());
         to.register("http_connections", "Open connections, WebSockets left out", self.connections.clone());
         to.register("hosts", "Hosts on the map", self.hosts.clone());
+        to.register("peers", "Peers of the mesh that are not forgotten, this one included", self.peers.clone());
         to.register("cluster_version", "Changes taken since the start", self.version.clone());
     }
 
@@ -144,6 +154,10 @@ impl Metrics {
         ];
         for (gauge, value) in gauges {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        let Lives { live, suspect, gone } = now.peers;
+        for (life, peers) in [("live", live), ("suspect", suspect), ("gone", gone)] {
+            self.peers.get_or_create(&OfLife { life }).set(i64::try_from(peers).unwrap_or(i64::MAX));
         }
         self.version.set(i64::try_from(now.version).unwrap_or(i64::MAX));
         let mut text = String::new();

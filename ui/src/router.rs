@@ -45,6 +45,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/api/topology/{t}/{*id}", get(api::node))
         .route("/api/report", get(api::report).post(api::missing))
         .route("/api/probes", get(api::probes))
+        .route("/api/peers", get(api::peers))
         .route("/api/{*path}", any(api::missing))
         .route("/healthz", get(api::health))
         .route("/metrics", get(api::metrics))

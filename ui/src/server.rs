@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::render::Renders;
 use crate::views::Views;
 use crate::write_deadline::WriteDeadline;
-use crate::{About, App, api, router};
+use crate::{About, App, Peers, api, router};
 
 /// Open connections, WebSockets left out; more wait in the kernel's backlog. A browser keeps up to six.
 const CONNECTIONS_MAX: usize = 1024;
@@ -50,6 +50,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     pub(crate) about: About,
     pub(crate) cluster: watch::Receiver<Cluster>,
+    pub(crate) peers: watch::Receiver<Arc<Peers>>,
     pub(crate) started: Timestamp,
     pub(crate) views: Views,
     pub(crate) live: Arc<Live>,
@@ -65,7 +66,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(app: App, stop: CancellationToken) -> Self {
-        let App { about, cluster, registry } = app;
+        let App { about, cluster, peers, registry } = app;
         let metrics = Arc::new(Metrics::new(registry, &about));
         let tasks = TaskTracker::new();
         Self {
@@ -74,6 +75,7 @@ impl Server {
             views: Views::new(cluster.clone(), metrics.clone()),
             live: Arc::new(Live::new(cluster.clone(), tasks.clone(), metrics.clone())),
             cluster,
+            peers,
             metrics,
             renders: Renders::default(),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),

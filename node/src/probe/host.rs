@@ -55,7 +55,12 @@ pub fn spawn(config: Config, updates: Updates, stop: CancellationToken) -> JoinH
 /// Addresses of this machine's interfaces, loopback left out: where others reach it.
 #[must_use]
 pub fn addresses() -> Vec<std::net::IpAddr> {
-    networks::read().unwrap_or_default().into_iter().map(|network| network.address).collect()
+    networks().into_iter().map(|network| network.address).collect()
+}
+
+/// The same with the interfaces they are of.
+pub(crate) fn networks() -> Vec<topology::fact::Network> {
+    networks::read().unwrap_or_default()
 }
 
 /// What the probe remembers between two rounds.

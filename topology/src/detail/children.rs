@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Children, Column, column};
 use crate::cluster::{Cluster, HostEntry};
 use crate::id::{PeerId, Timestamp};
+use crate::life::Life;
 use crate::node::{Node, NodeId, Subject};
 use crate::summary::Summary;
 use crate::view::Kind;
@@ -25,10 +26,10 @@ const OF_PROCESSES: [Column; 3] = [
 /// What belongs to a node.
 #[derive(Default)]
 struct Members {
-    containers: Vec<(NodeId, Subject)>,
-    processes: Vec<(NodeId, Subject)>,
-    /// Containers by the name of their image.
-    images: BTreeMap<String, usize>,
+    containers: Vec<Node>,
+    processes: Vec<Node>,
+    /// Containers by the name of their image, and the life of their host.
+    images: BTreeMap<String, (usize, Life)>,
 }
 
 /// The children of a node, by the view they are in; views without any left out.
@@ -43,12 +44,13 @@ pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, now: Timestamp) -> 
             members.take_containers(kind, id, peer, entry);
         }
     }
-    let image = |(name, members): (String, usize)| (NodeId::ImageName(name.into()), Subject::Group { members });
+    let image =
+        |(name, (members, life)): (String, _)| node(NodeId::ImageName(name.into()), Subject::Group { members }, life);
     let images = members.images.into_iter().map(image).collect();
-    let group = |id, label, topology_id, columns: &[Column], nodes| Children {
+    let group = |id, label, topology_id, columns: &[Column], nodes: Vec<Node>| Children {
         id,
         label,
-        nodes: summaries(nodes, cluster, now),
+        nodes: summaries(&nodes, cluster, now),
         topology_id,
         columns: columns.to_vec(),
     };
@@ -68,7 +70,8 @@ impl Members {
             if part::is_process_of(kind, peer, process, container.as_deref(), id) {
                 let id = NodeId::Process(peer.clone(), process.id.pid);
                 let (peer, host, process) = (peer.clone(), graph.host.clone(), process.clone());
-                self.processes.push((id, Subject::Process { peer, host, process, container }));
+                let subject = Subject::Process { peer, host, process, container };
+                self.processes.push(node(id, subject, entry.life));
             }
         }
     }
@@ -80,19 +83,22 @@ impl Members {
         {
             let image = image_name(&container.image);
             if matches!(id, NodeId::Host(_)) && !image.is_empty() {
-                *self.images.entry(image.to_owned()).or_default() += 1;
+                self.images.entry(image.to_owned()).or_insert((0, entry.life)).0 += 1;
             }
             let (peer, host, container) = (peer.clone(), graph.host.clone(), container.clone());
             let id = NodeId::Container(container.id.clone());
-            self.containers.push((id, Subject::Container { peer, host, container }));
+            self.containers.push(node(id, Subject::Container { peer, host, container }, entry.life));
         }
     }
 }
 
+fn node(id: NodeId, subject: Subject, life: Life) -> Node {
+    Node { id, subject, adjacency: Vec::new(), life }
+}
+
 /// Nodes as people see them, by label.
-fn summaries(nodes: Vec<(NodeId, Subject)>, cluster: &Cluster, now: Timestamp) -> Vec<Summary> {
-    let summary = |(id, subject)| Summary::of(&Node { id, subject, adjacency: Vec::new() }, cluster, now);
-    let mut summaries: Vec<Summary> = nodes.into_iter().map(summary).collect();
+fn summaries(nodes: &[Node], cluster: &Cluster, now: Timestamp) -> Vec<Summary> {
+    let mut summaries: Vec<Summary> = nodes.iter().map(|node| Summary::of(node, cluster, now)).collect();
     summaries.sort_by(|a, b| (&a.label, &a.id).cmp(&(&b.label, &b.id)));
     summaries
 }

@@ -16,8 +16,11 @@ const PORT: Column = column("port", "Port", false, "number");
 const COUNT: Column = column("count", "Count", true, "number");
 const REMOTE: Column = column("remote", "Remote", false, "");
 
-/// Rows by other end, port and, for the Internet, address; counts as each side has them.
-type Counts = BTreeMap<(NodeId, u16, Option<IpAddr>), [u32; 2]>;
+/// Connections open now as each side has them; `None` if no live host says.
+type Open = [Option<u32>; 2];
+
+/// Rows by other end, port and, for the Internet, address.
+type Counts = BTreeMap<(NodeId, u16, Option<IpAddr>), Open>;
 
 /// A node's connections, each as the edges of all hosts tell it.
 pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, drawn: &View) -> Vec<Connections> {
@@ -27,7 +30,7 @@ pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, drawn: &View) -> Ve
         for edge in entry.edges.iter() {
             let ends = (part::client_id(kind, &edge.client), part::server_id(kind, &edge.server));
             let (Some(client), Some(server)) = ends else { continue };
-            let open = entry.gauges.open_connections(edge.serial).unwrap_or(0);
+            let open = entry.life.is_live().then(|| entry.gauges.open_connections(edge.serial).unwrap_or(0));
             if server == *id {
                 count(&mut inbound, client.clone(), edge, open, is_internet(id) || is_internet(&client));
             }
@@ -53,13 +56,15 @@ fn is_internet(id: &NodeId) -> bool {
     matches!(id, NodeId::InternetIn | NodeId::InternetOut)
 }
 
-fn count(counts: &mut Counts, other: NodeId, edge: &Edge, open: u32, by_address: bool) {
+fn count(counts: &mut Counts, other: NodeId, edge: &Edge, open: Option<u32>, by_address: bool) {
     let side = match edge.seen_from {
         Direction::Outgoing => 0,
         Direction::Incoming => 1,
     };
     let counts = counts.entry((other, edge.port, by_address.then_some(edge.remote))).or_default();
-    counts[side] = counts[side].saturating_add(open);
+    if let Some(open) = open {
+        counts[side] = Some(counts[side].unwrap_or(0).saturating_add(open));
+    }
 }
 
 fn columns(counts: &Counts) -> Vec<Column> {
@@ -67,8 +72,8 @@ fn columns(counts: &Counts) -> Vec<Column> {
     if with_address { vec![REMOTE, PORT, COUNT] } else { vec![PORT, COUNT] }
 }
 
-/// Both sides count the same connections: the larger figure is the one that missed less.
-fn connection(drawn: &View, direction: &str, key: (NodeId, u16, Option<IpAddr>), open: [u32; 2]) -> Connection {
+/// Both sides count the same connections: the larger figure is the one that missed less. Where neither is live there is none.
+fn connection(drawn: &View, direction: &str, key: (NodeId, u16, Option<IpAddr>), open: Open) -> Connection {
     let (other, port, address) = key;
     let (label, label_minor) =
         drawn.node(&other).map_or_else(|| (other.to_string(), String::new()), |node| summary::label(node));
@@ -78,6 +83,8 @@ fn connection(drawn: &View, direction: &str, key: (NodeId, u16, Option<IpAddr>),
         Some(address) => format!("{direction}-{other}-{port}-{address}"),
         None => format!("{direction}-{other}-{port}"),
     };
-    let cells = [cell(PORT.id, port.to_string()), cell(COUNT.id, open[0].max(open[1]).to_string())];
-    Connection { id, node_id: other, label, label_minor, metadata: address_cell.into_iter().chain(cells).collect() }
+    let port_cell = cell(PORT.id, port.to_string());
+    let count_cell = open[0].max(open[1]).map(|open| cell(COUNT.id, open.to_string()));
+    let metadata = address_cell.into_iter().chain([port_cell]).chain(count_cell).collect();
+    Connection { id, node_id: other, label, label_minor, metadata }
 }

@@ -10,6 +10,7 @@ use super::Diff;
 use super::options::Unconnected;
 use super::part::Share;
 use crate::id::PeerId;
+use crate::life::Life;
 use crate::node::{Node, NodeId, Subject};
 
 /// A vertex by its place in [`Join::vertices`].
@@ -48,17 +49,23 @@ impl Vertex {
         Self { id, held: Vec::new(), pointers: Vec::new(), is_known: false, is_touched: false, node: None }
     }
 
-    /// Groups add up; of anything else the first host in the order of ids is believed.
-    fn subject(&self) -> Option<Subject> {
-        let mut subjects = self.held.iter().filter_map(|held| held.share.subject.as_ref());
-        let first = subjects.next()?;
-        let Subject::Group { mut members } = *first else { return Some(first.clone()) };
-        for subject in subjects {
-            if let Subject::Group { members: more } = subject {
-                members += more;
+    /// What it is, and whether that is still so. Groups add up; of anything else the live host is believed before one that is
+    /// not heard of, and of equals the first in the order of ids.
+    fn subject(&self) -> Option<(Subject, Life)> {
+        let mut shares = self.held.iter().map(|held| &held.share).filter(|share| share.subject.is_some());
+        let mut best = shares.next()?;
+        let mut total = best.members();
+        for share in shares {
+            total += share.members();
+            if share.life.worth() > best.life.worth() {
+                best = share;
             }
         }
-        Some(Subject::Group { members })
+        let subject = match best.subject.as_ref()? {
+            Subject::Group { .. } => Subject::Group { members: total },
+            other => other.clone(),
+        };
+        Some((subject, best.life))
     }
 }
 
@@ -268,6 +275,7 @@ impl Join {
             targets().filter(|target| target.is_known).map(|target| target.id.clone()).collect();
         adjacency.sort_unstable();
         adjacency.dedup();
-        Some(Node { id: vertex.id.clone(), subject: vertex.subject()?, adjacency })
+        let (subject, life) = vertex.subject()?;
+        Some(Node { id: vertex.id.clone(), subject, adjacency, life })
     }
 }

@@ -10,6 +10,7 @@ use crate::claims::Party;
 use crate::cluster::HostEntry;
 use crate::fact::{Container, Process};
 use crate::id::PeerId;
+use crate::life::Life;
 use crate::node::{NodeId, Subject};
 
 /// One host's share of one node.
@@ -19,6 +20,15 @@ pub(super) struct Share {
     pub(super) subject: Option<Subject>,
     /// Nodes it connects to, as far as this host knows; sorted.
     pub(super) adjacency: Vec<NodeId>,
+    /// That of this host.
+    pub(super) life: Life,
+}
+
+impl Share {
+    /// Members this host adds to a group; 0 of what is none.
+    pub(super) fn members(&self) -> usize {
+        if let Some(Subject::Group { members }) = self.subject { members } else { 0 }
+    }
 }
 
 /// What one host has to say in a view.
@@ -40,6 +50,7 @@ impl Part {
             Kind::Hosts => part.take_host(entry),
         }
         part.take_edges(kind, entry);
+        part.finish(entry.life);
         part
     }
 
@@ -98,7 +109,11 @@ impl Part {
             }
             self.share(client).adjacency.extend(servers);
         }
+    }
+
+    fn finish(&mut self, life: Life) {
         for share in self.shares.values_mut() {
+            share.life = life;
             share.adjacency.sort_unstable();
             share.adjacency.dedup();
         }

@@ -9,9 +9,12 @@ use topology::fact::Fact;
 use topology::graph::Change;
 use topology::synthetic::SyntheticHost;
 use topology::view::options::{Options, Stopped, System, Unconnected};
-use topology::{Cluster, Kind, Node, NodeId, View};
+use topology::{Cluster, Kind, Life, Node, NodeId, PeerId, Timestamp, View};
 
 const HOSTS: u32 = 3;
+
+/// One more, that says what the first says: a peer that lost its key and came back as another.
+const TWIN: u32 = HOSTS;
 
 /// Something that happens to the cluster.
 #[derive(Clone, Debug)]
@@ -22,38 +25,68 @@ enum Event {
     Unsay { host: u32, from: usize, count: usize },
     /// A busy host goes on.
     Churn { host: u32, step: u32 },
+    /// All a host says is said anew.
+    Replace { host: u32, from: usize, count: usize },
+    /// A host is heard of, or not.
+    Life { host: u32, life: Life },
     /// A host is forgotten.
     Forget { host: u32 },
     /// Somebody looks. What happened in between is seen at once.
     Look,
 }
 
+fn life() -> impl Strategy<Value = Life> {
+    let since = (0_u64..3).prop_map(Timestamp);
+    prop_oneof![
+        Just(Life::Live),
+        since.clone().prop_map(|since| Life::Suspect { since }),
+        since.prop_map(|since| Life::Gone { since }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
-    let some = (0..HOSTS, 0_usize..511, 1_usize..400);
+    let some = (0..=TWIN, 0_usize..511, 1_usize..400);
     prop_oneof![
         4 => some.clone().prop_map(|(host, from, count)| Event::Say { host, from, count }),
-        3 => some.prop_map(|(host, from, count)| Event::Unsay { host, from, count }),
-        3 => (0..HOSTS, 0_u32..9).prop_map(|(host, step)| Event::Churn { host, step }),
-        1 => (0..HOSTS).prop_map(|host| Event::Forget { host }),
+        3 => some.clone().prop_map(|(host, from, count)| Event::Unsay { host, from, count }),
+        1 => some.prop_map(|(host, from, count)| Event::Replace { host, from, count }),
+        3 => (0..=TWIN, life()).prop_map(|(host, life)| Event::Life { host, life }),
+        3 => (0..=TWIN, 0_u32..9).prop_map(|(host, step)| Event::Churn { host, step }),
+        1 => (0..=TWIN).prop_map(|host| Event::Forget { host }),
         4 => Just(Event::Look),
     ]
 }
 
+fn host(number: u32) -> (SyntheticHost, PeerId) {
+    let host = SyntheticHost::new(number % HOSTS, HOSTS);
+    let twin = || PeerId::new("twin").expect("an id");
+    let peer = if number == TWIN { twin() } else { host.peer() };
+    (host, peer)
+}
+
 fn happen(writer: &mut Writer, event: &Event) {
-    let host = |number: &u32| SyntheticHost::new(*number, HOSTS);
-    let some = |number: &u32, from: &usize, count: &usize| -> Vec<Fact> {
-        host(number).facts().into_iter().cycle().skip(*from).take(*count).collect()
+    let some = |host: &SyntheticHost, from: &usize, count: &usize| -> Vec<Fact> {
+        host.facts().into_iter().cycle().skip(*from).take(*count).collect()
     };
     match event {
         Event::Say { host: number, from, count } => {
-            writer.apply(&host(number).peer(), some(number, from, count).into_iter().map(Change::put));
+            let (host, peer) = host(*number);
+            writer.apply(&peer, some(&host, from, count).into_iter().map(Change::put));
         }
         Event::Unsay { host: number, from, count } => {
-            let facts = some(number, from, count);
-            writer.apply(&host(number).peer(), facts.iter().map(|fact| Change::Remove(fact.key())));
+            let (host, peer) = host(*number);
+            writer.apply(&peer, some(&host, from, count).iter().map(|fact| Change::Remove(fact.key())));
         }
-        Event::Churn { host: number, step } => writer.apply(&host(number).peer(), host(number).churn(*step)),
-        Event::Forget { host: number } => writer.forget(&host(number).peer()),
+        Event::Replace { host: number, from, count } => {
+            let (host, peer) = host(*number);
+            writer.replace(&peer, some(&host, from, count).into_iter().map(Change::put));
+        }
+        Event::Churn { host: number, step } => {
+            let (host, peer) = host(*number);
+            writer.apply(&peer, host.churn(*step));
+        }
+        Event::Life { host: number, life } => writer.set_life(&host(*number).1, *life),
+        Event::Forget { host: number } => writer.forget(&host(*number).1),
         Event::Look => {}
     }
 }
@@ -73,7 +106,7 @@ fn nodes(view: &View) -> BTreeMap<NodeId, Arc<Node>> {
     view.nodes().map(|node| (node.id.clone(), node.clone())).collect()
 }
 
-/// A cluster with the same facts, resolved from scratch.
+/// A cluster with the same facts and lives, resolved from scratch.
 fn afresh(cluster: &Cluster) -> Cluster {
     let mut writer = Writer::default();
     for (peer, entry) in cluster.hosts() {
@@ -84,6 +117,7 @@ fn afresh(cluster: &Cluster) -> Cluster {
             .chain(graph.processes.values().map(|it| Fact::Process((**it).clone())))
             .chain(graph.listeners.values().map(|it| Fact::Listener((**it).clone())))
             .chain(graph.flows.values().map(|it| Fact::Flow((**it).clone())));
+        writer.set_life(peer, entry.life);
         writer.apply(peer, facts.map(Change::put));
     }
     writer.cluster()

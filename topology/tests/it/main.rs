@@ -4,5 +4,6 @@
 mod details;
 mod fixture;
 mod incremental;
+mod life;
 mod resolution;
 mod views;

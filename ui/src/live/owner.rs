@@ -10,7 +10,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use topology::summary::Summary;
-use topology::{Cluster, Node, NodeId, PeerId, Subject, View};
+use topology::{Cluster, Node, NodeId, PeerId, View};
 use tracing::debug;
 
 use super::{Ask, Feed, Key, Owners, message};
@@ -189,7 +189,7 @@ impl Owner {
         if hosts.is_empty() {
             return Vec::new();
         }
-        let nodes = self.view.nodes().filter(|node| peer(node).is_some_and(|peer| hosts.contains(peer)));
+        let nodes = self.view.nodes().filter(|node| node.subject.peer().is_some_and(|peer| hosts.contains(peer)));
         let moved = |node: &Arc<Node>| {
             let metrics = fingerprint(node, cluster)?;
             (self.sent.get(&node.id) != Some(&metrics)).then(|| (node.clone(), metrics))
@@ -198,17 +198,9 @@ impl Owner {
     }
 }
 
-/// The host a node's metrics are from; those of several have none.
-fn peer(node: &Node) -> Option<&PeerId> {
-    match &node.subject {
-        Subject::Host { peer, .. } | Subject::Process { peer, .. } | Subject::Container { peer, .. } => Some(peer),
-        Subject::Group { .. } | Subject::Pseudo { .. } => None,
-    }
-}
-
 /// Stands for what people see of a node's metrics: values, not when they were read. `None` if it can have none.
 fn fingerprint(node: &Node, cluster: &Cluster) -> Option<u64> {
-    peer(node)?;
+    node.subject.peer()?;
     let mut hasher = DefaultHasher::new();
     for row in Summary::metrics_of(node, cluster) {
         (row.id, row.value.to_bits(), row.max.to_bits(), row.value_empty).hash(&mut hasher);

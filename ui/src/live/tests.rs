@@ -96,8 +96,14 @@ impl Scene {
 
     /// The value of a metric's line.
     fn counted(&self, line: &str) -> Option<u64> {
-        let now =
-            crate::metrics::Now { live_views: self.live.views(), sockets: 0, connections: 0, hosts: 0, version: 0 };
+        let now = crate::metrics::Now {
+            live_views: self.live.views(),
+            sockets: 0,
+            connections: 0,
+            hosts: 0,
+            peers: crate::peers::Lives::default(),
+            version: 0,
+        };
         let text = self.metrics.text(&now);
         text.lines().find_map(|it| it.strip_prefix(line)).and_then(|value| value.trim().parse().ok())
     }

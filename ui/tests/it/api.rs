@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use topology::Timestamp;
 
 use super::harness::{Served, extra, id};
 
@@ -14,7 +15,7 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 async fn every_route_answers() {
     let served = Served::start().await;
     let web = format!("/api/topology/containers/{}%3B%3Ccontainer%3E", id('b'));
-    let cases: [(&str, &str, u16, &str); 24] = [
+    let cases: [(&str, &str, u16, &str); 25] = [
         ("GET", "/api", 200, JSON),
         ("GET", "/api/topology", 200, JSON),
         ("HEAD", "/api/topology", 200, JSON),
@@ -24,6 +25,7 @@ async fn every_route_answers() {
         ("GET", "/api/topology/processes-by-name/odd/name;%3Cx%3E", 200, JSON),
         ("GET", "/api/report", 200, JSON),
         ("GET", "/api/probes", 200, JSON),
+        ("GET", "/api/peers", 200, JSON),
         ("GET", "/healthz", 200, JSON),
         ("GET", "/metrics", 200, TEXT),
         ("GET", "/api/topology/pods", 404, JSON),
@@ -65,8 +67,13 @@ async fn the_peer_says_who_it_is() {
     let served = Served::start().await;
     let want = json!({
         "id": "peer-a", "version": "0.1.0", "hostname": "a", "plugins": [], "capabilities": { "historic_reports": false },
+        "peers": { "live": 0, "suspect": 0, "gone": 0 }, "openMesh": false, "meshProblems": 0,
     });
-    assert_eq!(served.get("/api").await.json(), want);
+    let mut about = served.get("/api").await.json();
+    let time = about["time"].take();
+    about.as_object_mut().expect("an object").remove("time");
+    assert_eq!(about, want);
+    assert!(time.as_str().is_some_and(|time| time.parse::<Timestamp>().is_ok()), "{time}");
     let health = served.get("/healthz").await.json();
     assert_eq!(health, json!({ "status": "ok", "clusterVersion": 1, "hosts": 1 }));
 }

@@ -1,6 +1,7 @@
 //! A server with a small cluster, and a client.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -24,7 +25,7 @@ use topology::fact::{
 use topology::gauges::{Gauges, HostGauges};
 use topology::graph::Change;
 use topology::{Cluster, ContainerId, Netns, PeerId, ProcessId, Timestamp};
-use ui::{About, App, Registry, serve};
+use ui::{About, App, Peers, Registry, serve};
 
 /// More than the kernel holds for a connection: 4 MiB of what is written (`tcp_wmem`), little of what nobody reads.
 pub(crate) const LARGE_BYTES: usize = 16 << 20;
@@ -36,6 +37,7 @@ pub(crate) struct Served {
     pub(crate) task: JoinHandle<std::io::Result<()>>,
     writer: Writer,
     cluster: watch::Sender<Cluster>,
+    peers: watch::Sender<Arc<Peers>>,
 }
 
 /// An answer, read to its end.
@@ -72,13 +74,25 @@ impl Served {
         let (cluster, reader) = watch::channel(writer.cluster());
         let about = About { id: peer().to_string(), hostname: "a".into(), version: "0.1.0" };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, App::new(about, reader, Registry::default()), stop.clone()));
-        Self { address, stop, task, writer, cluster }
+        let (peers, of_mesh) = watch::channel(Arc::default());
+        let app = App::new(about, reader, of_mesh, Registry::default());
+        let task = tokio::spawn(serve(listener, app, stop.clone()));
+        Self { address, stop, task, writer, cluster, peers }
+    }
+
+    /// What the mesh is from now on.
+    pub(crate) fn mesh(&self, peers: Peers) {
+        self.peers.send_replace(Arc::new(peers));
+    }
+
+    /// Changes the cluster.
+    pub(crate) fn write(&mut self, change: impl FnOnce(&mut Writer)) {
+        change(&mut self.writer);
+        self.cluster.send_replace(self.writer.cluster());
     }
 
     pub(crate) fn put(&mut self, fact: Fact) {
-        self.writer.apply(&peer(), [put(fact)]);
-        self.cluster.send_replace(self.writer.cluster());
+        self.write(|writer| writer.apply(&peer(), [put(fact)]));
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

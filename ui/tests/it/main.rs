@@ -3,5 +3,6 @@
 mod api;
 mod harness;
 mod page;
+mod peers;
 mod shutdown;
 mod sockets;

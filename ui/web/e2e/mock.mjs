@@ -19,8 +19,57 @@ export class Mock {
     this.nodes = new Map(cluster(nodes).map((node) => [node.id, node]));
     this.stopped = container("old-job", { image: "batch", state: "Exited (1)" });
     this.probes = probes ?? [probe("tokyo", "ok", "")];
+    this.mesh = { open: false, listen: ["0.0.0.0:4030", "[::]:4030"], epoch: 3, version: 41, problems: [] };
+    this.discovery = [];
+    this.peers = [peer("tokyo", { isSelf: true })];
+    /** How far its clock is ahead of the browser's, in milliseconds. */
+    this.aheadMs = 0;
     this.tick = 0;
     this.clients = new Set();
+  }
+
+  now() {
+    return Date.now() + this.aheadMs;
+  }
+
+  /** A host is not heard of any more, or is again: its peer and all that is on it. */
+  setLife(host, life, agoMs = 0) {
+    for (const one of this.peers)
+      if (one.host === host) Object.assign(one, { life, heardAt: this.now() - agoMs });
+    const stale =
+      life === "live" ? undefined : { state: life, since: new Date(this.now() - agoMs).toISOString() };
+    const nodes = [...this.nodes.values()].filter((node) => node.labelMinor === host);
+    this.update(...nodes.map((node) => ({ ...node, stale, metrics: this.metricsOf({ ...node, stale }) })));
+  }
+
+  /** A cluster of five hosts of which two are on the other side of a cut. */
+  cut() {
+    this.mesh.open = true;
+    this.discovery = [{ name: "scope.weave.local", state: "no such name", addresses: [] }];
+    this.peers = [
+      peer("tokyo", { isSelf: true }),
+      peer("osaka", { link: link("192.0.2.11:4030") }),
+      peer("kobe", { lag: 2 }),
+      peer("kyoto"),
+      peer("nagoya"),
+    ];
+    this.probes = this.peers.map(({ host }) => probe(host, "ok", ""));
+    this.setLife("kyoto", "suspect", 9000);
+    this.setLife("nagoya", "gone", 185_000);
+  }
+
+  lives() {
+    const of = (life) => this.peers.filter((one) => one.life === life).length;
+    return { live: of("live"), suspect: of("suspect"), gone: of("gone") };
+  }
+
+  peersAnswer() {
+    const { mesh, discovery } = this;
+    const told = ({ heardAt, ...one }) => ({
+      ...one,
+      lastHeardMs: one.isSelf || one.life === "live" ? 0 : this.now() - heardAt,
+    });
+    return { time: new Date(this.now()).toISOString(), mesh, discovery, peers: this.peers.map(told) };
   }
 
   /** Starts on a port (0: any free one) and returns the page's address. */
@@ -80,7 +129,7 @@ export class Mock {
     let i = 0;
     for (const node of this.nodes.values()) {
       if (i++ % 10 !== this.tick % 10 && this.nodes.size > 50) continue;
-      if (node.pseudo) continue;
+      if (node.pseudo || node.stale) continue;
       node.metrics = metrics(node.label, this.tick);
       changed.push(node);
     }
@@ -134,7 +183,12 @@ export class Mock {
         hostname: "tokyo",
         plugins: [],
         capabilities: {},
+        time: new Date(this.now()).toISOString(),
+        peers: this.lives(),
+        openMesh: this.mesh.open,
+        meshProblems: this.mesh.problems.length,
       });
+    if (path === "api/peers") return json(response, this.peersAnswer());
     if (path === "api/topology") return json(response, this.topologies());
     if (path === "api/probes") return json(response, this.probes);
     const detail = /^api\/topology\/([^/]+)\/([^/]+)$/.exec(path);
@@ -218,7 +272,7 @@ export class Mock {
     json(response, {
       node: {
         ...node,
-        metrics: node.pseudo ? [] : metrics(node.label, this.tick, true),
+        metrics: node.pseudo ? [] : this.metricsOf(node),
         tables: [
           table("docker_label_", "Docker labels", 7),
           table("docker_env_", "Environment variables", 3),
@@ -231,6 +285,12 @@ export class Mock {
         ],
       },
     });
+  }
+
+  /** With samples; without current values where the host is silent. */
+  metricsOf(node) {
+    const all = metrics(node.label, this.tick, true);
+    return node.stale ? all.map((metric) => ({ ...metric, value: 0, valueEmpty: true })) : all;
   }
 
   children() {
@@ -247,6 +307,28 @@ export class Mock {
       nodes: [...this.nodes.values()],
     };
   }
+}
+
+/** A peer as `api/peers` tells of it. */
+export function peer(host, { isSelf = false, link = null, ...more } = {}) {
+  return {
+    id: `12D3KooW${host.padStart(8, "x")}`,
+    host,
+    addresses: ["192.0.2.7:4030"],
+    agent: "scope/0.1.0",
+    life: "live",
+    lag: 0,
+    link,
+    epoch: 3,
+    version: 41,
+    isSelf,
+    ...more,
+  };
+}
+
+/** A connection as `api/peers` tells of it. */
+export function link(address, more = {}) {
+  return { address, direction: "outgoing", rttMs: 0.42, bytesIn: 123_456, bytesOut: 9_876_543, ...more };
 }
 
 export function probe(hostname, docker, reason) {
@@ -352,5 +434,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     Number(process.argv[process.argv.indexOf(flag) + 1] || fallback) || fallback;
   const has = (flag) => process.argv.includes(flag);
   const mock = new Mock({ nodes: has("--nodes") ? value("--nodes", 40) : 40 });
+  if (has("--cut")) mock.cut();
   console.log(`mock peer at ${await mock.listen(has("--port") ? value("--port", 4040) : 4040)}`);
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, beforeEach, afterEach, test } from "node:test";
 import { openBrowser } from "./browser.mjs";
-import { Mock, probe } from "./mock.mjs";
+import { link, Mock, peer, probe } from "./mock.mjs";
 import { container } from "./synthetic.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -49,6 +49,8 @@ afterEach(async () => {
 const node = (label) => page.locator(`[aria-label="Nodes"] [data-label="${label}"]`);
 const metric = (label) =>
   page.getByRole("group", { name: "Fill nodes by" }).getByRole("button", { name: label });
+/** The host that a container of the chain is on, where there are two. */
+const named = (label) => (label === "redis" ? "osaka" : "tokyo");
 const panel = (label) => page.getByRole("complementary", { name: `Details of ${label}` });
 
 /** Waits until the list of nodes holds exactly these. */
@@ -337,6 +339,105 @@ test("help opens with ? and closes with esc", async () => {
   await page.getByRole("dialog", { name: "Help" }).waitFor({ state: "hidden" });
 });
 
+test("what is not heard of stays, and says for how long, by the peer's clock", async () => {
+  mock.aheadMs = 3_600_000;
+  mock.peers.push(peer("osaka", { link: link("192.0.2.11:4030") }));
+  mock.nodes = new Map([...mock.nodes].map(([id, one]) => [id, { ...one, labelMinor: named(one.label) }]));
+  await open();
+  const before = await places();
+  await page.getByRole("button", { name: /^2 hosts/ }).waitFor();
+  mock.setLife("osaka", "suspect", 190_000);
+  await node("redis")
+    .getByRole("button", { name: "redis, osaka, not heard of for 3 min, container, 1 client, 0 servers" })
+    .waitFor();
+  await page.getByRole("button", { name: /^1 of 2 hosts not heard of/ }).waitFor();
+  assert.deepEqual(await places(), before, "nothing moves");
+  assert.match(await node("web").getByRole("button").textContent(), /^web, tokyo, container/);
+  await select("redis");
+  await panel("redis").getByText("Not heard of for 3 min: busy, or a link").waitFor();
+  await panel("redis").getByText("3 min ago · osaka").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("textbox", { name: "Search nodes" }).fill("stale");
+  await page.getByRole("search").getByText("1 of 4").waitFor();
+  mock.setLife("osaka", "live");
+  await page.getByRole("search").getByText("0 of 4").waitFor();
+  await page.getByRole("button", { name: /^2 hosts/ }).waitFor();
+});
+
+test("what is not heard of looks it, without its colour", async () => {
+  await open();
+  const shot = () => page.locator("canvas").screenshot();
+  const looks = [await shot()];
+  for (const life of ["suspect", "gone"]) {
+    mock.setLife("tokyo", life, 60_000);
+    await node("web")
+      .getByRole("button", { name: /not heard of/ })
+      .waitFor();
+    // The list of nodes and the canvas change together; the canvas within two frames.
+    await page.evaluate(
+      () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
+    );
+    looks.push(await shot());
+  }
+  assert.equal(new Set(looks.map((image) => image.toString("base64"))).size, 3, "live, suspect and gone");
+});
+
+test("peers are a key or a click away, in the link, and closed with esc", async () => {
+  mock.cut();
+  await open();
+  const bar = page.getByRole("button", { name: /^2 of 5 hosts not heard of/ });
+  await bar.click();
+  const peers = page.getByRole("region", { name: "Peers of this mesh" });
+  await peers.getByText("Open mesh: any scope that reaches this port can join").waitFor();
+  assert.match(page.url(), /panel=peers/);
+  assert.equal(await bar.getAttribute("aria-expanded"), "true");
+  assert.match(await bar.textContent(), /open mesh/);
+  const rows = await peers
+    .getByRole("row")
+    .evaluateAll((all) =>
+      all.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.replace(/\s+/g, " ").trim())),
+    );
+  assert.deepEqual(rows, [
+    ["tokyo …xtokyo", "live", "192.0.2.7:4030 this one", "0.1.0", "in step", "", "", ""],
+    [
+      "osaka …xosaka",
+      "live",
+      "192.0.2.11:4030 we called",
+      "0.1.0",
+      "in step",
+      "0.42 ms",
+      "121 KB",
+      "9.42 MB",
+    ],
+    ["kobe …xxkobe", "live", "192.0.2.7:4030 by way of others", "0.1.0", "2 versions", "", "", ""],
+    [rows[3][0], rows[3][1], "192.0.2.7:4030", "0.1.0", "in step", "", "", ""],
+    [rows[4][0], "gone heard 3 min ago", "192.0.2.7:4030", "0.1.0", "in step", "", "", ""],
+  ]);
+  assert.match(rows[3][1], /^suspect heard \d+ s ago$/);
+  await peers.getByText("scope.weave.local").waitFor();
+  mock.mesh.problems = ["another machine uses this peer's key"];
+  await peers.getByText("another machine uses this peer's key").waitFor();
+  await page.getByRole("button", { name: /1 mesh problem/ }).waitFor();
+  const { hash } = new URL(page.url());
+  await page.keyboard.press("Escape");
+  await peers.waitFor({ state: "detached" });
+  assert.equal(
+    await page.evaluate(() => document.activeElement.id),
+    "peers-button",
+    "focus is back in the bar",
+  );
+  await page.goto("about:blank");
+  await open(hash);
+  await peers.waitFor();
+  await peers.getByRole("button", { name: "osaka" }).click();
+  await page.getByRole("complementary").waitFor();
+  await page.locator("canvas").click({ position: { x: 5, y: 5 } });
+  await page.getByRole("complementary").waitFor({ state: "detached" });
+  await peers.waitFor();
+  await page.keyboard.press("p");
+  await peers.waitFor({ state: "detached" });
+});
+
 test("axe finds nothing serious, in both themes, with details and help open", async () => {
   await open();
   await select("web");
@@ -344,6 +445,11 @@ test("axe finds nothing serious, in both themes, with details and help open", as
   const states = [
     async () => undefined,
     () => page.getByRole("button", { name: "Switch to the dark theme" }).click(),
+    async () => {
+      mock.cut();
+      await page.keyboard.press("p");
+      await page.getByRole("rowheader", { name: /^nagoya/ }).waitFor();
+    },
     () => page.keyboard.press("?"),
   ];
   // Past the policy that keeps other scripts out of the page.

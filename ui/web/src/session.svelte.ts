@@ -3,6 +3,7 @@ import { untrack } from "svelte";
 import { feedUrl, detailUrl, get, pathUrl, poll, topologiesUrl, type Options } from "./net/api";
 import { Feed } from "./net/socket";
 import { Graph } from "./model/graph";
+import { parseMesh } from "./model/mesh";
 import { levels, metricChoices } from "./model/metrics";
 import {
   parseDetail,
@@ -18,7 +19,9 @@ import { formatHash, openCard, parseHash, sameCard, topCard, type Card, type Vie
 
 const TOPOLOGIES_EVERY_MS = 5000;
 const DETAILS_EVERY_MS = 2000;
-const PEER_EVERY_MS = 30_000;
+/** How soon the bar says that a host is silent; the answer is some hundred bytes. */
+const PEER_EVERY_MS = 2000;
+const MESH_EVERY_MS = 2000;
 
 export class Session {
   state = $state.raw<State>(INITIAL);
@@ -48,6 +51,7 @@ export class Session {
   readonly card = $derived(topCard(this.state.view));
   /** The open card's node, if it is one of this map. */
   readonly selected = $derived(this.card?.topologyId === this.state.view.topologyId ? this.card.id : null);
+  readonly peersOpen = $derived(this.state.view.panel === "peers");
   private readonly feedKey = $derived(
     this.state.view.topologyId === ""
       ? ""
@@ -72,6 +76,7 @@ export class Session {
           const { card } = this;
           return untrack(() => this.watchCard(card));
         });
+        $effect(() => (this.peersOpen ? poll(MESH_EVERY_MS, (signal) => this.askMesh(signal)) : undefined));
       }),
     ];
     const onHash = (): void =>
@@ -134,6 +139,10 @@ export class Session {
     if (this.state.view.cards.length > 0) this.navigate({ ...this.state.view, cards: [] });
   }
 
+  setPeersOpen(open: boolean): void {
+    this.navigate({ ...this.state.view, panel: open ? "peers" : "" });
+  }
+
   setQuery(query: string): void {
     this.navigate({ ...this.state.view, query }, "replace");
   }
@@ -165,7 +174,13 @@ export class Session {
   private async askPeer(signal: AbortSignal): Promise<void> {
     const answer = await get(pathUrl(document.baseURI, "api"), signal);
     const peer = answer.type === "ok" ? parsePeer(answer.body) : null;
-    if (peer) this.dispatch({ type: "peer", peer });
+    if (peer) this.dispatch({ type: "peer", peer, atMs: Date.now() });
+  }
+
+  private async askMesh(signal: AbortSignal): Promise<void> {
+    const answer = await get(pathUrl(document.baseURI, "api/peers"), signal);
+    const mesh = answer.type === "ok" ? parseMesh(answer.body) : null;
+    if (mesh) this.dispatch({ type: "mesh", mesh });
   }
 
   private async askTopologies(signal: AbortSignal): Promise<void> {

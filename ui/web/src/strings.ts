@@ -60,6 +60,45 @@ export const strings = {
   staleMap: "Connection lost. This is the last map received.",
 
   hosts: (hosts: number): string => count(hosts, "host", "hosts"),
+  hostsSilent: (silent: number, hosts: number): string =>
+    `${silent} of ${count(hosts, "host", "hosts")} not heard of`,
+  openMesh: "open mesh",
+  meshProblems: (problems: number): string => count(problems, "mesh problem", "mesh problems"),
+  silentFor: (age: string): string => (age === "" ? "" : `not heard of for ${age}`),
+  stale: {
+    suspect: (age: string): string =>
+      `Not heard of for ${age}: busy, or a link on the way is down. This is how it was.`,
+    gone: (age: string): string => `Not heard of for ${age}: down, or cut off from here. This is how it was.`,
+  },
+
+  peersTitle: "Peers",
+  peersLabel: "Peers of this mesh",
+  peersHint: "Peers of this mesh and how they are reached",
+  peersLoading: "Asking for the peers…",
+  peersNone: "This peer is on no mesh.",
+  peersOpen:
+    "Open mesh: any scope that reaches this port can join and see everything. `scope secret new` makes a secret; give it to every host with --secret-file.",
+  peersListen: (addresses: string): string => `listens on ${addresses}`,
+  peersColumns: {
+    host: "Host",
+    life: "State",
+    address: "Address",
+    version: "Version",
+    lag: "Behind",
+    rtt: "Round trip",
+    bytesIn: "In",
+    bytesOut: "Out",
+  },
+  lives: { live: "live", suspect: "suspect", gone: "gone" },
+  heardAgo: (age: string): string => `heard ${age} ago`,
+  thisPeer: "this one",
+  relayed: "by way of others",
+  incoming: "it called",
+  outgoing: "we called",
+  inStep: "in step",
+  behind: (versions: number): string => count(versions, "version", "versions"),
+  lookedUp: "Looked up",
+
   sourcesOk: "all sources ok",
   problems: (problems: number): string => count(problems, "source limited", "sources limited"),
   sourceProblem: (source: string, state: string, reason: string): string =>
@@ -89,6 +128,8 @@ export const strings = {
   name: "Name",
   truncated: (rows: number): string => `${count(rows, "row was", "rows were")} left out by the host.`,
   noValue: "no value",
+  sparklineOld: (label: string, low: string, high: string): string =>
+    `${label}, two minutes up to when it was last heard of: ${low} to ${high}`,
   sparkline: (label: string, low: string, high: string): string =>
     `${label}, last two minutes: ${low} to ${high}`,
 
@@ -105,6 +146,7 @@ export const strings = {
     ["f", "fit the whole map"],
     ["+  −", "zoom"],
     ["t", "tidy up the layout"],
+    ["p", "peers of this mesh"],
     ["tab", "walk through the nodes, enter opens one"],
     ["?", "this help"],
   ],
@@ -114,6 +156,7 @@ export const strings = {
     ["cpu > 4%", "a metric; also < and =, with k, m, g"],
     ["web or api", "either; words side by side mean both"],
     ["-proxy", "without"],
+    ["stale", "what is not heard of"],
     ['"two words"', "as they stand"],
   ],
   shapes: [
@@ -123,7 +166,7 @@ export const strings = {
     ["cloud", "outside"],
   ],
   shapeNote:
-    "A stack stands for several. Pale and dashed is stopped, two bars mean paused. Arrows point from client to server. One colour is one image or program.",
+    "A stack stands for several. Pale and dashed is stopped, two bars mean paused. Hatched, with a clock and an age, is not heard of. Arrows point from client to server. One colour is one image or program.",
   kinds: {
     hexagon: "container",
     square: "process",

@@ -156,6 +156,33 @@ test("probes without sources and peers without a name are fine", () => {
     { id: "p", hostname: "p", sources: [] },
     { id: "q", sources: [{ name: "docker", state: "ok", reason: "" }] },
   ]);
-  expect(parsePeer({})).toEqual({ id: "", version: "", hostname: "" });
+  expect(parsePeer({})).toEqual({
+    id: "",
+    version: "",
+    hostname: "",
+    timeMs: NaN,
+    lives: { live: 0, suspect: 0, gone: 0 },
+    openMesh: false,
+    meshProblems: 0,
+  });
   expect(parsePeer("x")).toBeNull();
+});
+
+test("a node says whether it is heard of, in words this page may not know yet", () => {
+  const since = "2026-11-22T09:30:00Z";
+  const cases: [unknown, unknown][] = [
+    [undefined, null],
+    [null, null],
+    ["gone", null],
+    [
+      { state: "gone", since },
+      { state: "gone", sinceMs: Date.parse(since) },
+    ],
+    [
+      { state: "suspect", since },
+      { state: "suspect", sinceMs: Date.parse(since) },
+    ],
+    [{ state: "odd" }, { state: "suspect", sinceMs: 0 }],
+  ];
+  for (const [stale, want] of cases) expect(parseNode({ id: "a", stale })?.stale).toEqual(want);
 });

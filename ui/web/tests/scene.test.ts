@@ -142,6 +142,30 @@ test("the detail falls with the zoom, and what is outside is left out", () => {
   expect(at(1, 9000)).toBe("shapes 0 0 true");
 });
 
+test("edges of what is not heard of are kept apart, and labels change with its age alone", () => {
+  const scene = sceneOf("a>b b>c");
+  const stale = byId([
+    ...chain("a>b b>c").filter(({ id }) => id !== "c"),
+    node("c", { labelMinor: "osaka", stale: { state: "suspect", since: "1970-01-01T00:00:10Z" } }),
+  ]);
+  for (let ms = 0; ms <= 500; ms += 100) scene.tick(ms);
+  scene.setClock(15_000);
+  scene.refresh(stale, new Map());
+  const picture = choose(scene, { x: 150, y: 140, zoom: 1 }, { width: 800, height: 600, covered: 0 });
+  const names = (edges: readonly { from: { id: string }; to: { id: string } }[]): string[] =>
+    edges.map(({ from, to }) => `${from.id}>${to.id}`);
+  expect([names(picture.edges), names(picture.staleEdges)]).toEqual([["a>b"], ["b>c"]]);
+  expect(scene.items.get("c")?.face.minor).toBe("5 s ago · osaka");
+  expect([15_400, 16_000, 16_900, 80_000, 110_000].map((ms) => scene.setClock(ms))).toEqual([
+    false,
+    true,
+    false,
+    true,
+    false,
+  ]);
+  expect(scene.items.get("c")?.face.minor).toBe("1 min ago · osaka");
+});
+
 test("a node is found at its place", () => {
   const scene = sceneOf("a>b b>c");
   const cases: [number, number, string | undefined][] = [

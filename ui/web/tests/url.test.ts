@@ -14,6 +14,7 @@ test("a hash gives back the view it was made of", () => {
   const cases: View[] = [
     EMPTY_VIEW,
     { ...EMPTY_VIEW, topologyId: "containers" },
+    { ...EMPTY_VIEW, topologyId: "containers", panel: "peers", query: "stale" },
     { ...EMPTY_VIEW, topologyId: "containers", options: { system: "all", stopped: "" } },
     {
       ...EMPTY_VIEW,
@@ -40,6 +41,7 @@ test("a hash that makes no sense is no failure", () => {
     ["#/%E0%A4%A", { topologyId: "" }],
     ["#containers", { topologyId: "containers" }],
     ["#/containers?node=&node=x&node=~y&node=a~", { topologyId: "containers", cards: [] }],
+    ["#/c?panel=unheard-of", { topologyId: "c", panel: "" }],
     [`#/c?q=${"x".repeat(1000)}`, { topologyId: "c", query: "x".repeat(QUERY_CHARS_MAX) }],
   ];
   for (const [hash, want] of cases) expect(parseHash(hash), hash).toEqual({ ...EMPTY_VIEW, ...want });

@@ -1,5 +1,6 @@
-/** How a node presents itself beyond its name: whether it runs, and whether it stands for several. */
-import type { NodeSummary } from "./protocol";
+/** How a node presents itself beyond its name: whether it runs and is heard of, and whether it stands for several. */
+import { formatAge } from "./format";
+import type { NodeSummary, Stale } from "./protocol";
 
 export type Standing = "running" | "paused" | "stopped";
 
@@ -7,7 +8,11 @@ export interface Face {
   standing: Standing;
   /** The state in a word or two, when it is worth saying: of what does not run. */
   word: string;
-  /** The minor label with that word. */
+  /** Whether its hosts are silent: what it shows is how it was. */
+  stale: Stale["state"] | null;
+  /** For how long they are; empty of what is heard of. */
+  age: string;
+  /** The minor label with that word; before both, where nothing cuts it off, how old all of it is. */
   minor: string;
   /** Drawn as a stack: it stands for more than one. */
   stack: boolean;
@@ -21,16 +26,20 @@ const RUNNING = /^(running|restarting|up)\b/;
 /** A group of one: "1 container". */
 const ONE_MEMBER = /^1 (process|container)$/;
 
-type Subject = Pick<NodeSummary, "labelMinor" | "stack" | "metadata">;
+type Subject = Pick<NodeSummary, "labelMinor" | "stack" | "metadata" | "stale">;
 
-export function faceOf(node: Subject): Face {
+/** A node's face at `nowMs` of the peer's clock. */
+export function faceOf(node: Subject, nowMs: number): Face {
   const state = (node.metadata.find((row) => row.id === STATE_ROW)?.value ?? "").trim().toLowerCase();
   const standing = standingOf(state);
   const word = standing === "running" ? "" : state;
+  const age = node.stale ? formatAge(nowMs - node.stale.sinceMs) : "";
   return {
     standing,
     word,
-    minor: [node.labelMinor, word].filter((part) => part !== "").join(" · "),
+    stale: node.stale?.state ?? null,
+    age,
+    minor: [age && `${age} ago`, node.labelMinor, word].filter((part) => part !== "").join(" · "),
     stack: node.stack && !ONE_MEMBER.test(node.labelMinor),
   };
 }

@@ -46,6 +46,14 @@ export function formatDuration(seconds: number): string {
   return parts.slice(0, 2).join(" ") || "0s";
 }
 
+/** A length of time in its largest unit, spelled so that it is not taken for a size: `12 s`, `3 min`, `5 h`, `2 d`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}
+
 /** How long ago `atMs` was at `nowMs`. A moment in the future counts as now: clocks of two machines differ. */
 export function formatAgo(atMs: number, nowMs: number): string {
   const seconds = Math.max(0, Math.round((nowMs - atMs) / 1000));

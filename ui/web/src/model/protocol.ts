@@ -4,6 +4,8 @@
  * A parser never throws. Unknown fields are ignored, missing or `null` lists are empty, and an entry that lacks what
  * identifies it is left out: a newer or older peer must not take the page down.
  */
+import { parseLives, type Lives } from "./mesh";
+import { fields, identified, list, nonEmptyText, number, text } from "./parse";
 
 export interface MetadataRow {
   id: string;
@@ -59,6 +61,13 @@ export interface PropertyTable {
   truncationCount: number;
 }
 
+/** Of what no live host speaks of. */
+export interface Stale {
+  state: "suspect" | "gone";
+  /** When a host that knows of it was last heard of, by the peer's clock. */
+  sinceMs: number;
+}
+
 export interface NodeSummary {
   id: string;
   label: string;
@@ -70,6 +79,7 @@ export interface NodeSummary {
   stack: boolean;
   /** Stands for something outside the topology, such as the Internet. */
   pseudo: boolean;
+  stale: Stale | null;
   metadata: MetadataRow[];
   parents: Parent[];
   metrics: Metric[];
@@ -135,10 +145,17 @@ export interface Topology {
   filteredCount: number;
 }
 
+/** The peer that answers. */
 export interface Peer {
   id: string;
   version: string;
   hostname: string;
+  /** Its clock, when it answered; `NaN` if it does not say. */
+  timeMs: number;
+  lives: Lives;
+  /** Whether anybody may join its mesh. */
+  openMesh: boolean;
+  meshProblems: number;
 }
 
 export type SourceState = "ok" | "degraded" | "off";
@@ -161,43 +178,6 @@ export interface Probe {
 
 /** Rows of this priority and above are hidden until asked for. */
 export const MORE_PRIORITY = 10;
-
-type Fields = Record<string, unknown>;
-
-function fields(raw: unknown): Fields | null {
-  return typeof raw === "object" && raw !== null && !Array.isArray(raw) ? (raw as Fields) : null;
-}
-
-function text(raw: unknown): string {
-  if (typeof raw === "string") return raw;
-  return typeof raw === "number" || typeof raw === "boolean" ? String(raw) : "";
-}
-
-function number(raw: unknown): number {
-  const value = typeof raw === "string" && raw.trim() !== "" ? Number(raw) : raw;
-  return typeof value === "number" && Number.isFinite(value) ? value : 0;
-}
-
-function list<T>(raw: unknown, parse: (entry: unknown) => T | null): T[] {
-  if (!Array.isArray(raw)) return [];
-  const parsed: T[] = [];
-  for (const entry of raw) {
-    const value = parse(entry);
-    if (value !== null) parsed.push(value);
-  }
-  return parsed;
-}
-
-/** A parser of objects that have a non-empty `key`. */
-function identified<T>(key: string, build: (f: Fields, id: string) => T): (raw: unknown) => T | null {
-  return (raw) => {
-    const f = fields(raw);
-    const id = f ? text(f[key]) : "";
-    return f && id !== "" ? build(f, id) : null;
-  };
-}
-
-const nonEmptyText = (raw: unknown): string | null => text(raw) || null;
 
 function texts(raw: unknown): Record<string, string> {
   return Object.fromEntries(Object.entries(fields(raw) ?? {}).map(([key, value]) => [key, text(value)]));
@@ -256,6 +236,12 @@ const parseTable = identified("id", (f, id): PropertyTable => ({
   truncationCount: number(f["truncationCount"]),
 }));
 
+function parseStale(raw: unknown): Stale | null {
+  const f = fields(raw);
+  if (!f) return null;
+  return { state: f["state"] === "gone" ? "gone" : "suspect", sinceMs: Date.parse(text(f["since"])) || 0 };
+}
+
 /** One node of a topology, or `null` if it has no id. */
 export const parseNode = identified("id", (f, id): NodeSummary => ({
   id,
@@ -266,6 +252,7 @@ export const parseNode = identified("id", (f, id): NodeSummary => ({
   tag: text(f["tag"]),
   stack: f["stack"] === true,
   pseudo: f["pseudo"] === true,
+  stale: parseStale(f["stale"]),
   metadata: list(f["metadata"], parseMetadata),
   parents: list(f["parents"], parseParent),
   metrics: list(f["metrics"], parseMetric),
@@ -364,7 +351,17 @@ export function parseTopologies(raw: unknown): Topology[] {
 /** `GET api`, or `null` if it is no object. */
 export function parsePeer(raw: unknown): Peer | null {
   const f = fields(raw);
-  return f && { id: text(f["id"]), version: text(f["version"]), hostname: text(f["hostname"]) };
+  return (
+    f && {
+      id: text(f["id"]),
+      version: text(f["version"]),
+      hostname: text(f["hostname"]),
+      timeMs: Date.parse(text(f["time"])),
+      lives: parseLives(f["peers"]),
+      openMesh: f["openMesh"] === true,
+      meshProblems: number(f["meshProblems"]),
+    }
+  );
 }
 
 const parseSource = identified("name", (f, name): Source => ({

@@ -3,6 +3,7 @@
  *
  * ```text
  * redis                 text in the name, metadata, parents or labels; a regular expression if it looks like one
+ * stale                 what is not heard of; also suspect and gone
  * "two words"           the words as they stand
  * image: nginx          text in one field only, by its label
  * cpu > 4%              a metric compared; k, m, g and t are powers of 1024; also < and =
@@ -161,6 +162,7 @@ function texts(node: NodeSummary): string[] {
   return [
     node.label,
     node.labelMinor,
+    ...(node.stale ? ["stale", node.stale.state] : []),
     ...node.metadata.map((row) => row.value),
     ...node.parents.map((parent) => parent.label),
     ...node.tables.flatMap((table) => table.rows.flatMap((row) => Object.values(row.entries))),

@@ -1,4 +1,6 @@
 /** Everything the page knows, and how each event changes it. No socket, clock or DOM in here. */
+import { aheadOf } from "./clock";
+import type { Mesh } from "./mesh";
 import type { Diff, NodeDetail, NodeSummary, Peer, Probe, Topology } from "./protocol";
 import { EMPTY_VIEW, sameCard, topCard, type Card, type View } from "./url";
 
@@ -17,6 +19,10 @@ export type Detail =
 
 export interface State {
   peer: Peer | null;
+  /** How far the peer's clock is ahead of the page's, in milliseconds. */
+  aheadMs: number;
+  /** As of when its panel was last open. */
+  mesh: Mesh | null;
   topologies: readonly Topology[];
   /** `null` until the peer has answered once. */
   probes: readonly Probe[] | null;
@@ -36,7 +42,9 @@ export interface State {
 }
 
 export type Action =
-  | { type: "peer"; peer: Peer }
+  /** The answer came at `atMs` of the page's clock. */
+  | { type: "peer"; peer: Peer; atMs: number }
+  | { type: "mesh"; mesh: Mesh }
   | { type: "topologies"; topologies: Topology[] }
   | { type: "probes"; probes: Probe[] }
   | { type: "view"; view: View }
@@ -50,6 +58,8 @@ export const NODES_MAX = 50_000;
 
 export const INITIAL: State = {
   peer: null,
+  aheadMs: 0,
+  mesh: null,
   topologies: [],
   probes: null,
   view: EMPTY_VIEW,
@@ -66,7 +76,13 @@ export const INITIAL: State = {
 export function reduce(state: State, action: Action): State {
   switch (action.type) {
     case "peer":
-      return { ...state, peer: action.peer };
+      return {
+        ...state,
+        peer: action.peer,
+        aheadMs: aheadOf(state.aheadMs, action.peer.timeMs, action.atMs),
+      };
+    case "mesh":
+      return { ...state, mesh: action.mesh };
     case "topologies":
       return { ...state, topologies: action.topologies };
     case "probes":

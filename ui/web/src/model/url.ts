@@ -9,6 +9,9 @@ export interface Card {
   id: string;
 }
 
+/** What may be open below the map. */
+export type Panel = "" | "peers";
+
 export interface View {
   /** Empty until the user or the page has chosen one. */
   topologyId: string;
@@ -19,9 +22,17 @@ export interface View {
   query: string;
   /** Id of the metric that fills the nodes, or empty. */
   metricId: string;
+  panel: Panel;
 }
 
-export const EMPTY_VIEW: View = { topologyId: "", options: {}, cards: [], query: "", metricId: "" };
+export const EMPTY_VIEW: View = {
+  topologyId: "",
+  options: {},
+  cards: [],
+  query: "",
+  metricId: "",
+  panel: "",
+};
 
 /** More open cards than this and the oldest go: a link must stay a link. */
 export const CARDS_MAX = 8;
@@ -32,6 +43,8 @@ export const QUERY_CHARS_MAX = 200;
 const NODE = "node";
 const QUERY = "q";
 const METRIC = "metric";
+const PANEL = "panel";
+const RESERVED: ReadonlySet<string> = new Set([NODE, QUERY, METRIC, PANEL]);
 
 /** The view a hash stands for. Never fails: what is not understood is left out. */
 export function parseHash(hash: string): View {
@@ -39,7 +52,7 @@ export function parseHash(hash: string): View {
   const params = new URLSearchParams(search);
   const options: Record<string, string> = {};
   for (const [key, value] of params) {
-    if (key !== NODE && key !== QUERY && key !== METRIC) options[key] = value;
+    if (!RESERVED.has(key)) options[key] = value;
   }
   return {
     topologyId: decode(path),
@@ -51,6 +64,7 @@ export function parseHash(hash: string): View {
       .slice(-CARDS_MAX),
     query: (params.get(QUERY) ?? "").slice(0, QUERY_CHARS_MAX),
     metricId: params.get(METRIC) ?? "",
+    panel: params.get(PANEL) === "peers" ? "peers" : "",
   };
 }
 
@@ -61,6 +75,7 @@ export function formatHash(view: View): string {
   for (const card of view.cards.slice(-CARDS_MAX)) params.append(NODE, `${card.topologyId}~${card.id}`);
   if (view.metricId !== "") params.set(METRIC, view.metricId);
   if (view.query !== "") params.set(QUERY, view.query);
+  if (view.panel !== "") params.set(PANEL, view.panel);
   const search = params.toString();
   return `#/${encodeURIComponent(view.topologyId)}${search === "" ? "" : `?${search}`}`;
 }

@@ -22,7 +22,7 @@ export interface Label {
   top: number;
   shade: number;
   presence: number;
-  /** Of a node that does not run. */
+  /** Of a node that does not run, or is not heard of. */
   quiet: boolean;
 }
 
@@ -103,7 +103,7 @@ function measure(
     bottom,
     shade: item.shade,
     presence: item.presence,
-    quiet: item.face.standing !== "running",
+    quiet: item.face.standing !== "running" || item.face.stale !== null,
   };
 }
 

@@ -114,6 +114,11 @@ export class MapView {
     this.draw();
   }
 
+  /** The peer's clock, for ages. */
+  setClock(clockMs: number): void {
+    if (this.scene.setClock(clockMs)) this.draw();
+  }
+
   setReducedMotion(reduced: boolean): void {
     this.scene.reducedMotion = reduced;
   }

@@ -1,5 +1,5 @@
 /** Draws single nodes: drawn out when there are few, from prepared images when there are many. */
-import type { Standing } from "../model/face";
+import type { Face, Standing } from "../model/face";
 import { glyphOf, traceGlyph } from "./glyphs";
 import type { Palette } from "./palette";
 import type { Item } from "./scene";
@@ -15,6 +15,7 @@ interface Look {
   stack: boolean;
   group: boolean;
   standing: Standing;
+  stale: Face["stale"];
   pseudo: boolean;
   /** 0 to 1; -1 when no metric is shown. */
   level: number;
@@ -30,6 +31,7 @@ export function lookOf(item: Item, palette: Palette): Look {
     stack: item.face.stack,
     group: item.node.stack,
     standing: item.face.standing,
+    stale: item.face.stale,
     pseudo: item.node.pseudo,
     level: item.level ? item.level.level : -1,
     shade: item.shade,
@@ -59,7 +61,8 @@ export function drawNode(
   outline(ctx, look, palette, x, y - lift, radius, line, 1);
   if (look.level >= 0) drawLevel(ctx, look, x, y - lift, radius);
   else drawGlyph(ctx, look, x, y - lift, radius);
-  if (look.standing === "paused") drawPause(ctx, look, palette, x, y - lift, radius);
+  if (look.stale) drawClock(ctx, look, palette, x, y - lift, radius);
+  else if (look.standing === "paused") drawPause(ctx, look, palette, x, y - lift, radius);
 }
 
 function outline(
@@ -73,7 +76,7 @@ function outline(
   strength: number,
 ): void {
   const alpha = ctx.globalAlpha;
-  const runs = look.standing === "running";
+  const runs = look.standing === "running" && !look.stale;
   ctx.beginPath();
   trace(ctx, look.outline.shape, x, y, radius);
   if (look.shade < 1) {
@@ -98,7 +101,12 @@ function outline(
     ctx.fillStyle = look.colour;
     ctx.fill();
   }
-  ctx.globalAlpha = alpha * strength;
+  if (look.stale && strength === 1) {
+    drawHatch(ctx, look, x, y, radius);
+    ctx.beginPath();
+    trace(ctx, look.outline.shape, x, y, radius);
+  }
+  ctx.globalAlpha = alpha * strength * staleAlpha(look);
   ctx.strokeStyle = look.colour;
   ctx.lineWidth = line;
   ctx.lineJoin = "round";
@@ -114,6 +122,52 @@ function outline(
 function dashes(look: Look, line: number): number[] {
   if (look.standing !== "running") return [line * 3.2, line * 2.4];
   return look.outline.dotted || look.pseudo ? [line * 2, line * 1.8] : [];
+}
+
+/** How strongly what is not heard of is drawn: it fades, but its lines must still be told from the ground. */
+function staleAlpha(look: Look): number {
+  if (!look.stale) return 1;
+  return look.stale === "gone" ? 0.6 : 0.8;
+}
+
+/** Slanting lines all over a node that is not heard of; a node that is gone has twice as many. */
+function drawHatch(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
+  const alpha = ctx.globalAlpha;
+  const reach = radius * 1.2;
+  const step = Math.max(2.5, radius * (look.stale === "gone" ? 0.2 : 0.4));
+  ctx.save();
+  ctx.beginPath();
+  trace(ctx, look.outline.shape, x, y, radius);
+  ctx.clip();
+  ctx.globalAlpha = alpha * 0.4;
+  ctx.strokeStyle = look.colour;
+  ctx.lineWidth = Math.max(0.75, radius * 0.04);
+  ctx.beginPath();
+  for (let offset = -2 * reach; offset <= 2 * reach; offset += step) {
+    ctx.moveTo(x + offset - reach, y + reach);
+    ctx.lineTo(x + offset + reach, y - reach);
+  }
+  ctx.stroke();
+  ctx.restore();
+}
+
+/** A small clock at the upper right: how old this is stands below. */
+function drawClock(ctx: Canvas2D, look: Look, palette: Palette, x: number, y: number, radius: number): void {
+  if (radius < 7) return;
+  const size = Math.max(4, radius * 0.34);
+  const [cx, cy] = [x + radius * 0.76, y - radius * 0.7];
+  ctx.beginPath();
+  ctx.arc(cx, cy, size, 0, 2 * Math.PI);
+  ctx.fillStyle = palette.background;
+  ctx.fill();
+  ctx.strokeStyle = look.colour;
+  ctx.lineWidth = Math.max(1, size * 0.2);
+  ctx.stroke();
+  ctx.beginPath();
+  ctx.moveTo(cx, cy - size * 0.55);
+  ctx.lineTo(cx, cy);
+  ctx.lineTo(cx + size * 0.4, cy + size * 0.25);
+  ctx.stroke();
 }
 
 /** Two bars in a small disc at the lower right. */
@@ -153,7 +207,7 @@ function drawGlyph(ctx: Canvas2D, look: Look, x: number, y: number, radius: numb
   ctx.lineCap = "round";
   ctx.lineJoin = "round";
   const alpha = ctx.globalAlpha;
-  if (look.standing !== "running") ctx.globalAlpha = alpha * 0.5;
+  if (look.standing !== "running" || look.stale) ctx.globalAlpha = alpha * 0.5;
   ctx.stroke();
   ctx.globalAlpha = alpha;
 }
@@ -187,7 +241,7 @@ export class Sprites {
   ): void {
     const prepared = SPRITE_RADII.find((size) => size >= radius * ratio) ?? 40;
     const step = look.level < 0 ? -1 : Math.round(look.level * LEVEL_STEPS);
-    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}${look.group ? "+" : ""}${look.standing}|${look.colour}|${step}|${prepared}`;
+    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}${look.group ? "+" : ""}${look.standing}${look.stale ?? ""}|${look.colour}|${step}|${prepared}`;
     let image = this.images.get(key);
     if (!image) {
       image = prepare(

@@ -84,6 +84,10 @@ export class Painter {
     const faded = picture.fadedEdges.reduce((sum, edge) => Math.min(sum, edge.from.shade, edge.to.shade), 1);
     draw(picture.fadedEdges, this.palette.edge, alpha * Math.max(0.14, faded), width, false);
     draw(picture.edges, this.palette.edge, alpha, width, picture.arrows);
+    // Dashes cost as much as width does: only while edges are few.
+    if (picture.wideEdges) ctx.setLineDash([4, 4]);
+    draw(picture.staleEdges, this.palette.edge, alpha * 0.7, width, picture.arrows);
+    ctx.setLineDash([]);
     // A hub's own edges can be thousands: then they stay hairlines as well.
     const few = picture.standingEdges.length <= 300;
     draw(picture.standingEdges, this.palette.accent, few ? 1 : 0.6, few ? 2 : hairline, few);
@@ -145,7 +149,8 @@ export class Painter {
     const batches = new Map<string, Item[]>();
     for (const item of picture.nodes) {
       const runs = item.face.standing === "running";
-      const key = `${item.colour}|${item.shade * item.presence < 0.6 ? "faded" : runs ? "full" : "resting"}`;
+      const faded = item.shade * item.presence < 0.6;
+      const key = `${item.colour}|${faded ? "faded" : item.face.stale ? "stale" : runs ? "full" : "resting"}`;
       const batch = batches.get(key);
       if (batch) batch.push(item);
       else batches.set(key, [item]);
@@ -158,8 +163,26 @@ export class Painter {
         const at = toScreen(camera, viewport, item);
         ctx.fillRect(at.x - side / 2, at.y - side / 2, side, side);
       }
+      if (key.endsWith("stale")) this.hollow(ctx, viewport, camera, items, side);
     }
     ctx.globalAlpha = 1;
+  }
+
+  /** Takes the middle out of squares: a frame is left of those not heard of, in whatever colour. */
+  private hollow(
+    ctx: CanvasRenderingContext2D,
+    viewport: Viewport,
+    camera: Camera,
+    items: readonly Item[],
+    side: number,
+  ): void {
+    const inner = side - 2;
+    if (inner < 1) return;
+    ctx.fillStyle = this.palette.background;
+    for (const item of items) {
+      const at = toScreen(camera, viewport, item);
+      ctx.fillRect(at.x - inner / 2, at.y - inner / 2, inner, inner);
+    }
   }
 
   private nodes(target: Target, camera: Camera, picture: Picture): void {

@@ -14,8 +14,9 @@ export interface Picture {
   /** Node radius in pixels. */
   radius: number;
   nodes: Item[];
-  /** Ordinary edges, those fading into the background, and those of the node looked at. */
+  /** Ordinary edges, those of nodes not heard of, those fading into the background, and those of the node looked at. */
   edges: EdgeItem[];
+  staleEdges: EdgeItem[];
   fadedEdges: EdgeItem[];
   standingEdges: EdgeItem[];
   /** Ordinary edges may be thicker than a hairline only while they are few: see {@link WIDE_EDGES_MAX}. */
@@ -48,6 +49,7 @@ export function choose(scene: Scene, camera: Camera, viewport: Viewport): Pictur
   }
   const radius = NODE_RADIUS * camera.zoom;
   const edges: EdgeItem[] = [];
+  const staleEdges: EdgeItem[] = [];
   const fadedEdges: EdgeItem[] = [];
   const standingEdges: EdgeItem[] = [];
   for (const edge of scene.edges) {
@@ -57,14 +59,16 @@ export function choose(scene: Scene, camera: Camera, viewport: Viewport): Pictur
     if (scene.stands(edge)) standingEdges.push(edge);
     else if (edge.ofHub && radius < LABEL_RADIUS) continue;
     else if (edge.from.shade < 0.99 || edge.to.shade < 0.99) fadedEdges.push(edge);
+    else if (edge.from.face.stale ?? edge.to.face.stale) staleEdges.push(edge);
     else edges.push(edge);
   }
-  const drawn = edges.length + fadedEdges.length;
+  const drawn = edges.length + staleEdges.length + fadedEdges.length;
   return {
     detail: radius < DOT_RADIUS ? "dots" : nodes.length > SHAPES_MAX || radius < 8 ? "sprites" : "shapes",
     radius,
     nodes,
     edges,
+    staleEdges,
     fadedEdges,
     standingEdges,
     wideEdges: drawn <= WIDE_EDGES_MAX && radius >= ARROW_RADIUS,

@@ -76,6 +76,8 @@ export class Scene {
   private readonly colours = new ColourBook(PALETTES.light.groups.length);
   private graph: Graph | null = null;
   private moveStart: number | null = null;
+  /** The peer's clock: ages are as of then. */
+  private clockMs = 0;
   private lastTick = 0;
   private cells: Map<string, Item[]> | null = null;
 
@@ -94,13 +96,28 @@ export class Scene {
       const node = nodes.get(item.id);
       item.level = levels.get(item.id) ?? null;
       if (!node || node === item.node) continue;
-      const face = faceOf(node);
+      const face = faceOf(node, this.clockMs);
       if (node.label !== item.node.label || face.minor !== item.face.minor) item.fitted = null;
       item.node = node;
       item.face = face;
       item.outline = outlineOf(node.shape);
       item.colour = this.colourOf(node);
     }
+  }
+
+  /** Sets the peer's clock; returns whether a label has become another one. */
+  setClock(clockMs: number): boolean {
+    this.clockMs = clockMs;
+    let changed = false;
+    for (const item of this.items.values()) {
+      if (!item.node.stale) continue;
+      const face = faceOf(item.node, clockMs);
+      if (face.age === item.face.age) continue;
+      item.face = face;
+      item.fitted = null;
+      changed = true;
+    }
+    return changed;
   }
 
   /** Takes over a layout: `ids[i]` is at `reply.xy[2i]`. Nodes that are no longer in `nodes` fade. */
@@ -199,7 +216,7 @@ export class Scene {
       return false;
     }
     item.node = node;
-    item.face = faceOf(node);
+    item.face = faceOf(node, this.clockMs);
     item.fitted = null;
     item.degree = graph.degree(node.id);
     item.from = { x: item.x, y: item.y };
@@ -212,7 +229,7 @@ export class Scene {
       id: node.id,
       node,
       outline: outlineOf(node.shape),
-      face: faceOf(node),
+      face: faceOf(node, this.clockMs),
       colour: this.colourOf(node),
       x: to.x,
       y: to.y,
