@@ -5,6 +5,7 @@ mod convergence;
 #[cfg(feature = "net")]
 mod discovery;
 mod laws;
+mod mesh;
 mod replica;
 mod signed;
 #[cfg(feature = "net")]
