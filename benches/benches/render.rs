@@ -1,12 +1,17 @@
 //! Views: drawn from scratch, and following one host's change.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use benches::{HOSTS, views, writer};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use topology::summary::Summary;
 use topology::synthetic::{FACTS_PER_HOST, SyntheticHost};
 use topology::{Kind, Options, Timestamp, View};
+
+fn config() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3)).sample_size(50)
+}
 
 /// All hosts' facts into a picture: what a peer does when it joins.
 fn cold(c: &mut Criterion) {
@@ -99,5 +104,9 @@ fn summaries(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, cold, full, change, summaries);
+criterion_group! {
+    name = benches;
+    config = config();
+    targets = cold, full, change, summaries
+}
 criterion_main!(benches);

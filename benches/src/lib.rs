@@ -1,5 +1,9 @@
 //! What the suites measure: a synthetic cluster of fifty hosts with 511 facts each, as a busy Docker host has them.
 
+pub mod lifelike;
+pub mod origins;
+pub mod whole_state;
+
 use topology::cluster::Writer;
 use topology::graph::Change;
 use topology::synthetic::SyntheticHost;

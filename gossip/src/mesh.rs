@@ -27,7 +27,7 @@
 //!   others have announced is fetched from them ([`WAIT`]), and who misses twice is parent no longer. A neighbour that
 //!   keeps announcing before the parent delivers becomes the parent: trees follow the fast paths.
 //! - **Nothing is queued.** A link notes only *that* a neighbour lacks something of an origin. What it is sent, once
-//!   the bytes before have left ([`WINDOW_BYTES`], the credit), is the newest state since the version it holds, so a
+//!   the bytes before have left ([`WINDOW_BYTES_MAX`], the credit), is the newest state since the version it holds, so a
 //!   slow neighbour gets fewer and larger intervals, never old ones.
 //! - **Large intervals** come in parts, each asked for by the receiver, see [`Parts`].
 //! - **Who lacks what** is known from the first moment: neighbours begin by naming all they hold, which is a digest,
@@ -68,7 +68,7 @@ use rand::rngs::ChaCha8Rng;
 use crate::head::{BeatChain, Cluster, Head, Signatures};
 use crate::message::{From, Message};
 use crate::roster::{ROSTER_KEY, Roster};
-use crate::{Interval, Key, Limits, LocalOrigin, OriginId, PeerId, PublishError, Replica, Version, wire};
+use crate::{Change, Interval, Key, Limits, LocalOrigin, OriginId, PeerId, PublishError, Replica, Version, wire};
 
 pub use life::Life;
 pub use status::{Classes, Counters, LinkStatus, PeerStatus};
@@ -81,10 +81,15 @@ use rings::Rings;
 /// Since an arbitrary start, the same in all calls.
 pub type Time = Duration;
 
-/// Bytes handed over for a neighbour and not yet on the wire, at most, but for one frame.
-///
-/// More would be no faster, what is written goes on to the system's buffers, and beats would wait behind it on a slow link.
-pub const WINDOW_BYTES: usize = 64 * 1024;
+/// Bytes handed over for a neighbour and not yet on the wire, at most, but for one frame. More would be no faster: what is
+/// written goes on to the system's buffers.
+pub const WINDOW_BYTES_MAX: usize = 128 * 1024;
+
+/// The same on the slowest line.
+const WINDOW_BYTES_MIN: usize = 8 * 1024;
+
+/// On a slow line no more than it takes in this time: beats wait behind it.
+const WINDOW_FOR: Duration = Duration::from_millis(250);
 
 /// How long *have* may wait for company.
 const HAVE_DELAY: Duration = Duration::from_millis(20);
@@ -104,8 +109,12 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Open questions to one neighbour. The others wait, perhaps for another neighbour.
 const PULLS_MAX: usize = 64;
 
-/// Unanswered questions after which a neighbour is taken for a liar. It forgets one a second.
-const FAULTS_MAX: u32 = 3 * PULLS_MAX as u32;
+/// Faults after which a neighbour is taken for a liar. One a second is forgiven. A question it does not answer, and it
+/// answers no other either, is one.
+const FAULTS_MAX: u32 = 2 * PULLS_MAX as u32;
+
+/// So many faults are a version that a parent was late with, and what makes one neighbour worse than another.
+const FAULTS_STEP: u32 = 4;
 
 /// Before compression, of what is sent at once of one origin.
 const INTERVAL_BYTES: usize = 128 * 1024;
@@ -217,8 +226,8 @@ pub enum Output {
         interval: Interval,
         /// The version that was held before.
         held: Version,
-        /// Whether it is the whole origin, in place of what was held.
-        replaced: bool,
+        /// If it is the whole origin, in the place of what was held: what differs, removals included.
+        differences: Option<Vec<Change>>,
     },
     /// A peer lives, or seems not to.
     Life {
@@ -439,7 +448,7 @@ impl Mesh {
                 }
             }
             Input::Received { from, frame } => self.received(now, from, &frame),
-            Input::Sent { to, bytes } => self.sent(to, bytes),
+            Input::Sent { to, bytes } => self.sent(now, to, bytes),
             Input::Found(addresses) => self.found(now, addresses),
             Input::DialFailed { peer, addresses, itself } => self.dial_failed(now, peer, &addresses, itself),
             Input::Rtt { peer, rtt } => {

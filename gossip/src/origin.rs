@@ -1,10 +1,11 @@
 //! The entries of one run of one peer, and the order in which they were written.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use crdts::{CvRDT, LWWReg};
+use foldhash::{HashMap, HashMapExt};
 
 use crate::limits::{Footprint, Limits};
 use crate::state_hash::EntryHash;
@@ -24,7 +25,8 @@ const LOG_SLACK: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Origin {
     id: OriginId,
-    /// Never iterated over, so its random order reaches nobody.
+    /// Never iterated over, so its random order reaches nobody. With SipHash a write takes half as long again; who could slow
+    /// down its look-ups by the choice of keys is the origin, whose keys are bounded in number, and no one else.
     entries: HashMap<Key, LWWReg<Option<Bytes>, Version>>,
     /// The writes by rising version. One whose key was written again or collected since is stale,
     /// and skipped; there are never many more stale ones than entries.
@@ -55,6 +57,13 @@ impl<'a> Writes<'a> {
         Writes { changes, hashes: changes.iter().map(EntryHash::of).collect() }
     }
 
+    /// Of a run of which an older state is held: what is in it already has its hash there.
+    fn after(before: Option<&Origin>, changes: &'a [Change]) -> Writes<'a> {
+        let Some(before) = before else { return Writes::new(changes) };
+        let hash = |change| before.entry_hash(change).or_else(|| EntryHash::of(change));
+        Writes { changes, hashes: changes.iter().map(hash).collect() }
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&'a Change, Option<EntryHash>)> {
         self.changes.iter().zip(self.hashes.iter().copied())
     }
@@ -64,7 +73,7 @@ impl Origin {
     fn empty(id: OriginId) -> Origin {
         Origin {
             id,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             log: Vec::new(),
             tombstones: BTreeSet::new(),
             footprint: Footprint::default(),
@@ -73,13 +82,13 @@ impl Origin {
         }
     }
 
-    /// The state a whole snapshot describes.
-    pub(crate) fn from_snapshot(snapshot: &Interval) -> Origin {
+    /// The state a whole snapshot describes. `before` is an older state of the same run, which the snapshot agrees with.
+    pub(crate) fn from_snapshot(snapshot: &Interval, before: Option<&Origin>) -> Origin {
         let mut origin = Origin::empty(snapshot.origin());
         let until = snapshot.span().until;
         origin.entries.reserve(snapshot.changes().len());
         origin.log.reserve(snapshot.changes().len());
-        origin.write(&Writes::new(snapshot.changes()), until);
+        origin.write(&Writes::after(before, snapshot.changes()), until);
         origin.collect(until);
         origin.gc_version = until; // the sender's tombstones are not in a snapshot
         origin
@@ -148,6 +157,36 @@ impl Origin {
 
         let hashes = kept.filter_map(|logged| logged.hash).chain(written.filter_map(|(_, hash)| hash));
         StateHash::of(self.id, until, hashes)
+    }
+
+    /// The hash of the entry that this change made, while it lives.
+    fn entry_hash(&self, change: &Change) -> Option<EntryHash> {
+        let held = self.entries.get(&change.key).filter(|held| held.marker == change.version && held.val.is_some())?;
+        let index = log_position(&self.log, held.marker).checked_sub(1)?;
+        self.log[index].hash
+    }
+
+    /// What a snapshot of the same peer would change: other values, and removals of what is not in it. Who follows the values
+    /// need not take those in again that stay as they are.
+    #[must_use]
+    pub fn differences(&self, snapshot: &Interval) -> Vec<Change> {
+        let mut newest = HashMap::with_capacity(snapshot.changes().len());
+        newest.extend(snapshot.changes().iter().map(|change| (&change.key, change.version)));
+        let mut kept = 0;
+        let mut changes = Vec::new();
+        for change in snapshot.changes().iter().filter(|change| newest[&change.key] == change.version) {
+            let held = self.get(change.key.as_bytes());
+            kept += usize::from(held.is_some());
+            if held != change.value.as_ref() {
+                changes.push(change.clone());
+            }
+        }
+        if kept < self.footprint.entries {
+            let version = snapshot.span().until;
+            let gone = self.iter().filter(|(key, ..)| !newest.contains_key(key));
+            changes.extend(gone.map(|(key, ..)| Change { version, key: key.clone(), value: None }));
+        }
+        changes
     }
 
     /// What was written after `since`, tombstones included, oldest first.
@@ -258,7 +297,7 @@ impl Origin {
     /// Exactly what the live entries take once `changes` are written.
     pub(crate) fn footprint_after(&self, changes: &[Change]) -> Footprint {
         let mut after = self.footprint;
-        let mut written = HashMap::new();
+        let mut written = HashMap::default();
         for change in changes {
             let new = Footprint::of_change(change);
             let old = written.insert(&change.key, new).unwrap_or_else(|| self.footprint_of(&change.key));
@@ -302,6 +341,62 @@ fn log_position(log: &[Logged], version: Version) -> usize {
 mod tests {
     use super::*;
     use crate::{Epoch, PeerId};
+
+    #[test]
+    fn the_hash_of_a_snapshots_state_does_not_depend_on_what_was_held() {
+        let id = OriginId { peer: PeerId::from_bytes([1; 32]), epoch: Epoch(1) };
+        let change = |version, key: &str, value: Option<&'static str>| Change {
+            version: Version(version),
+            key: Key::try_from(key).unwrap(),
+            value: value.map(Bytes::from),
+        };
+        let mut held = Origin::empty(id);
+        let writes = [change(1, "a", Some("1")), change(2, "b", Some("2")), change(3, "c", Some("3"))];
+        held.write(&Writes::new(&writes), Version(3));
+        held.write(&Writes::new(&[change(4, "b", None)]), Version(4));
+        let snapshots = [
+            vec![change(1, "a", Some("1")), change(3, "c", Some("3"))],
+            vec![change(3, "c", Some("3")), change(7, "b", Some("2"))],
+            vec![change(1, "a", Some("1")), change(8, "c", Some("3")), change(9, "a", Some("1"))],
+        ];
+        for changes in snapshots {
+            let snapshot = Interval::new(id, Span::whole(Version::ZERO, Version(9)), changes).unwrap();
+            let hashes = [Some(&held), None].map(|before| Origin::from_snapshot(&snapshot, before).state_hash());
+            assert_eq!(hashes[0], hashes[1], "{snapshot:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_changes_what_differs_and_removes_what_is_not_in_it() {
+        type Write = (u64, &'static str, Option<&'static str>);
+        // held: a=1, b=2
+        let cases: [(&[Write], &[Write]); 6] = [
+            (&[(1, "a", Some("1")), (2, "b", Some("2"))], &[]),
+            (&[(2, "b", Some("2")), (7, "a", Some("1"))], &[]), // written again as it was
+            (
+                &[(2, "b", Some("2")), (3, "a", Some("9")), (9, "c", Some("3"))],
+                &[(3, "a", Some("9")), (9, "c", Some("3"))],
+            ),
+            (&[(2, "b", Some("2"))], &[(9, "a", None)]),
+            (&[(1, "a", Some("1")), (2, "b", Some("2")), (3, "a", None)], &[(3, "a", None)]),
+            (&[(2, "b", Some("2")), (3, "a", Some("9")), (4, "a", Some("1"))], &[]), // the later write counts
+        ];
+        let id = OriginId { peer: PeerId::from_bytes([1; 32]), epoch: Epoch(1) };
+        let changes = |writes: &[Write]| -> Vec<Change> {
+            let change = |&(version, key, value): &Write| Change {
+                version: Version(version),
+                key: Key::try_from(key).unwrap(),
+                value: value.map(Bytes::from),
+            };
+            writes.iter().map(change).collect()
+        };
+        let snapshot =
+            |writes: &[Write]| Interval::new(id, Span::whole(Version::ZERO, Version(9)), changes(writes)).unwrap();
+        let held = Origin::from_snapshot(&snapshot(&[(1, "a", Some("1")), (2, "b", Some("2"))]), None);
+        for (writes, want) in cases {
+            assert_eq!(held.differences(&snapshot(writes)), changes(want), "{writes:?}");
+        }
+    }
 
     #[test]
     fn the_log_stays_as_short_as_the_entries_are_few() {

@@ -238,7 +238,7 @@ impl Replica {
             return Err(LimitError::Origins { peer, max }.into());
         }
         let elsewhere_bytes = self.bytes - held.map_or(0, |held| held.footprint().bytes);
-        let origin = Origin::from_snapshot(snapshot);
+        let origin = Origin::from_snapshot(snapshot, held.filter(|held| held.id() == snapshot.origin()));
         self.limits.check(peer, origin.footprint(), elsewhere_bytes)?;
         leads_to(signed, snapshot, || origin.state_hash())?;
         self.bytes = elsewhere_bytes + origin.footprint().bytes;

@@ -185,7 +185,9 @@ impl Hub {
     async fn perform(&mut self) {
         while let Some(output) = self.mesh.poll_output() {
             match output {
-                Output::Changed { interval, held, replaced } => self.changed(&interval, held, replaced),
+                Output::Changed { interval, held, differences } => {
+                    self.changed(&interval, held, differences.as_deref());
+                }
                 Output::Life { peer, life } => self.lives(peer, life),
                 Output::Forgotten { peer } => {
                     let name = self.name(peer);
@@ -205,14 +207,10 @@ impl Hub {
     }
 
     /// Takes what another peer wrote.
-    fn changed(&mut self, interval: &Interval, held: Version, replaced: bool) {
+    fn changed(&mut self, interval: &Interval, held: Version, differences: Option<&[gossip::Change]>) {
         let peer = self.name(interval.origin().peer);
-        if replaced {
-            self.writer.replace(&peer, interval.changes().iter().filter_map(decode));
-            self.differs = true;
-        } else {
-            self.apply(&peer, interval.changes_after(held).iter().filter_map(decode).collect());
-        }
+        let changes = differences.unwrap_or_else(|| interval.changes_after(held));
+        self.apply(&peer, changes.iter().filter_map(decode).collect());
     }
 
     fn apply(&mut self, peer: &PeerId, changes: Vec<Change>) {

@@ -12,7 +12,7 @@ use crate::gauges::History;
 use crate::graph::{Change, HostGraph};
 use crate::id::{PeerId, Timestamp};
 use crate::life::Life;
-use crate::resolve::{self, Asked, Edge, Index};
+use crate::resolve::{self, Asked, Askers, Edge, Index};
 
 /// What one host says and what follows from it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,20 @@ pub struct HostEntry {
 }
 
 impl HostEntry {
+    /// Of a host of which nothing is known.
+    fn new(peer: &PeerId, life: Life) -> Self {
+        Self {
+            graph: Arc::new(HostGraph::new(peer.clone())),
+            gauges: Arc::default(),
+            edges: Arc::default(),
+            life,
+            clock: Clock::default(),
+            version: 0,
+            claims: Arc::default(),
+            asked: Arc::default(),
+        }
+    }
+
     /// Takes changes; returns whether anything differs that claims, edges or views are made of.
     fn take(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
         let mut differs = false;
@@ -78,12 +92,15 @@ impl Cluster {
 
 /// Takes changes and publishes clusters. Single owner; readers never wait for it.
 ///
-/// Facts are taken at once, edges are resolved when the cluster is asked for: a thousand changes in between cost each host
-/// one resolution.
+/// Facts are taken at once, claims are made and edges resolved when the cluster is asked for: a thousand changes in between
+/// cost each host one resolution.
 #[derive(Debug, Default)]
 pub struct Writer {
     cluster: Cluster,
     index: Index,
+    askers: Askers,
+    /// Hosts whose claims may be others now.
+    unclaimed: BTreeSet<PeerId>,
     /// Hosts whose edges may be others now.
     unresolved: BTreeSet<PeerId>,
     /// What is known of hosts that are not live, also before their first facts.
@@ -95,27 +112,29 @@ impl Writer {
     /// The picture now. Costs the flows of those hosts that changed or that talk to what changed.
     #[must_use]
     pub fn cluster(&mut self) -> Cluster {
+        for peer in std::mem::take(&mut self.unclaimed) {
+            self.claim_anew(&peer);
+        }
         for peer in std::mem::take(&mut self.unresolved) {
             self.resolve(&peer);
         }
         self.cluster.clone()
     }
 
-    /// Takes what one origin changed. Costs that host's facts.
+    /// Takes what one origin changed. Costs the changes, and once after each [`Writer::cluster`] a copy of that host's maps.
     pub fn apply(&mut self, peer: &PeerId, changes: impl IntoIterator<Item = Change>) {
-        let mut entry = self.entry(peer);
-        let is_new = entry.version == 0;
-        let differs = entry.take(changes);
-        self.put(peer, entry, is_new || differs);
+        let is_new = !self.cluster.hosts.contains_key(peer);
+        let differs = self.entry(peer).take(changes);
+        self.changed(peer, is_new || differs);
     }
 
     /// Takes all that one origin says in the place of what it said before: a snapshot, or another run of its peer. Its life and
     /// clock stay as they are known, and so do its gauges: they are of the host, not of the run.
     pub fn replace(&mut self, peer: &PeerId, changes: impl IntoIterator<Item = Change>) {
-        let mut entry = self.entry(peer);
+        let entry = self.entry(peer);
         entry.graph = Arc::new(HostGraph::new(peer.clone()));
         entry.take(changes);
-        self.put(peer, entry, true);
+        self.changed(peer, true);
     }
 
     /// Notes whether a host is heard of. What it said stays; views mark it. Costs that host's part of each view, and the edges
@@ -136,10 +155,11 @@ impl Writer {
             let others = self.cluster.hosts.iter().filter(|(_, other)| other.asked.has_any(&contested));
             self.unresolved.extend(others.map(|(other, _)| other.clone()));
         }
-        let mut entry = HostEntry { life, ..(**entry).clone() };
+        let Some(entry) = self.cluster.hosts.get_mut(peer).map(Arc::make_mut) else { return };
+        entry.life = life;
         self.cluster.version += 1;
-        entry.version = self.next_version();
-        self.cluster.hosts.insert(peer.clone(), Arc::new(entry));
+        self.last_version += 1;
+        entry.version = self.last_version;
     }
 
     /// Notes that the newest gauges of a host came at `now`, by our clock: how far its clock is from ours is told from that. To
@@ -161,41 +181,35 @@ impl Writer {
         self.index.set_silent(peer, false);
         let Some(entry) = self.cluster.hosts.remove(peer) else { return };
         self.cluster.version += 1;
+        self.unclaimed.remove(peer);
         self.unresolved.remove(peer);
+        self.askers.update(peer, &entry.asked, &Asked::default());
         self.claim(peer, &entry.claims, &Claims::default());
     }
 
-    fn put(&mut self, peer: &PeerId, mut entry: HostEntry, differs: bool) {
+    /// Notes that a host's entry was changed, and whether anything differs in it but gauges.
+    fn changed(&mut self, peer: &PeerId, differs: bool) {
         self.cluster.version += 1;
-        if differs {
-            let new = Arc::new(Claims::of(&entry.graph));
-            let old = std::mem::replace(&mut entry.claims, new.clone());
-            entry.version = self.next_version();
-            self.unresolved.insert(peer.clone());
-            self.claim(peer, &old, &new);
-        }
-        self.cluster.hosts.insert(peer.clone(), Arc::new(entry));
-    }
-
-    fn next_version(&mut self) -> u64 {
+        let Some(entry) = self.cluster.hosts.get_mut(peer).filter(|_| differs) else { return };
         self.last_version += 1;
-        self.last_version
+        Arc::make_mut(entry).version = self.last_version;
+        self.unclaimed.insert(peer.clone());
     }
 
-    fn entry(&self, peer: &PeerId) -> HostEntry {
-        self.cluster.hosts.get(peer).map_or_else(
-            || HostEntry {
-                graph: Arc::new(HostGraph::new(peer.clone())),
-                gauges: Arc::default(),
-                edges: Arc::default(),
-                life: self.lives.get(peer).copied().unwrap_or_default(),
-                clock: Clock::default(),
-                version: 0,
-                claims: Arc::default(),
-                asked: Arc::default(),
-            },
-            |entry| (**entry).clone(),
-        )
+    /// The entry of a host to be changed: a copy if a published cluster has it too.
+    fn entry(&mut self, peer: &PeerId) -> &mut HostEntry {
+        let life = self.lives.get(peer).copied().unwrap_or_default();
+        let entry = self.cluster.hosts.entry(peer.clone()).or_insert_with(|| Arc::new(HostEntry::new(peer, life)));
+        Arc::make_mut(entry)
+    }
+
+    /// Makes a host's claims of its facts.
+    fn claim_anew(&mut self, peer: &PeerId) {
+        let Some(entry) = self.cluster.hosts.get_mut(peer) else { return };
+        let new = Arc::new(Claims::of(&entry.graph));
+        let old = std::mem::replace(&mut Arc::make_mut(entry).claims, new.clone());
+        self.unresolved.insert(peer.clone());
+        self.claim(peer, &old, &new);
     }
 
     /// Puts a host's claims in the place of its old ones, and notes whose edges may be others for it.
@@ -204,12 +218,17 @@ impl Writer {
         if differences.is_empty() {
             return;
         }
-        let networks_came = self.index.add(peer, new);
-        let networks_went = self.index.remove(peer, old);
-        let everyone = networks_came || networks_went;
-        let depends = |entry: &HostEntry| everyone || entry.asked.touches(&differences, old, new);
-        let others = self.cluster.hosts.iter().filter(|(other, entry)| *other != peer && depends(entry));
-        self.unresolved.extend(others.map(|(other, _)| other.clone()));
+        if self.index.update(peer, old, new) {
+            // Which networks there are says which addresses are the Internet's: that concerns everyone.
+            self.unresolved.extend(self.cluster.hosts.keys().cloned());
+            return;
+        }
+        for asker in self.askers.of(&differences, old, new) {
+            let entry = self.cluster.hosts.get(asker).filter(|_| asker != peer);
+            if entry.is_some_and(|entry| entry.asked.touches(&differences, old, new)) {
+                self.unresolved.insert(asker.clone());
+            }
+        }
     }
 
     /// Makes a host's edges anew; its version grows if they differ.
@@ -217,11 +236,13 @@ impl Writer {
         let Some(entry) = self.cluster.hosts.get(peer) else { return };
         let claims_of = |peer: &PeerId| self.cluster.hosts.get(peer).map(|entry| entry.claims.clone());
         let (edges, asked) = resolve::resolve(&entry.graph, &entry.claims, &self.index, claims_of);
-        let mut entry = HostEntry { asked: Arc::new(asked), ..(**entry).clone() };
+        self.askers.update(peer, &entry.asked, &asked);
+        let Some(entry) = self.cluster.hosts.get_mut(peer).map(Arc::make_mut) else { return };
+        entry.asked = Arc::new(asked);
         if *entry.edges != edges {
-            entry.version = self.next_version();
+            self.last_version += 1;
+            entry.version = self.last_version;
             entry.edges = Arc::new(edges);
         }
-        self.cluster.hosts.insert(peer.clone(), Arc::new(entry));
     }
 }

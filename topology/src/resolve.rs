@@ -7,7 +7,7 @@
 //! no edge is made. Of two hosts with an address the one that is heard of is meant: a peer that lost its key comes back as
 //! another, and its old self stays on the map for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,41 +48,33 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Takes a host in; returns whether there is a network that was not there before.
-    pub(crate) fn add(&mut self, peer: &PeerId, claims: &Claims) -> bool {
-        for address in claims.all_addresses() {
+    /// Puts a host's claims in the place of its old ones; returns whether a network came or went.
+    pub(crate) fn update(&mut self, peer: &PeerId, old: &Claims, new: &Claims) -> bool {
+        for address in new.all_addresses().filter(|address| !old.has(*address)) {
             self.holders.entry(address).or_default().push(peer.clone());
         }
-        let before = self.networks.len();
-        for net in &claims.networks {
-            *self.networks.entry(*net).or_default() += 1;
-        }
-        self.networks.len() != before
-    }
-
-    /// Takes a host out; returns whether a network is gone with it.
-    pub(crate) fn remove(&mut self, peer: &PeerId, claims: &Claims) -> bool {
-        for address in claims.all_addresses() {
-            if let Some(holders) = self.holders.get_mut(&address) {
-                // One of this peer's: its new entry may have come before the old one goes.
-                if let Some(at) = holders.iter().position(|holder| holder == peer) {
-                    holders.swap_remove(at);
-                }
-                if holders.is_empty() {
-                    self.holders.remove(&address);
-                }
+        for address in old.all_addresses().filter(|address| !new.has(*address)) {
+            let Some(holders) = self.holders.get_mut(&address) else { continue };
+            holders.retain(|holder| holder != peer);
+            if holders.is_empty() {
+                self.holders.remove(&address);
             }
         }
-        let before = self.networks.len();
-        for net in &claims.networks {
-            if let Some(count) = self.networks.get_mut(net) {
-                *count -= 1;
-                if *count == 0 {
-                    self.networks.remove(net);
-                }
+        let mut differs = false;
+        for net in new.networks.difference(&old.networks) {
+            let count = self.networks.entry(*net).or_default();
+            *count += 1;
+            differs |= *count == 1;
+        }
+        for net in old.networks.difference(&new.networks) {
+            let Some(count) = self.networks.get_mut(net) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(net);
+                differs = true;
             }
         }
-        self.networks.len() != before
+        differs
     }
 
     /// Notes whether a host is heard of; returns whether that is news.
@@ -141,6 +133,38 @@ impl Asked {
             is_published || doors.any(|door| differences.doors.contains(&door))
         };
         differences.host || self.sockets.iter().any(leads_elsewhere)
+    }
+}
+
+/// Which hosts asked about an address: so a change finds those it may concern without asking every host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Askers(HashMap<IpAddr, BTreeSet<PeerId>>);
+
+impl Askers {
+    /// Puts what a host asked in the place of what it asked before.
+    pub(crate) fn update(&mut self, peer: &PeerId, old: &Asked, new: &Asked) {
+        for address in new.addresses.difference(&old.addresses) {
+            self.0.entry(*address).or_default().insert(peer.clone());
+        }
+        for address in old.addresses.difference(&new.addresses) {
+            let Some(askers) = self.0.get_mut(address) else { continue };
+            askers.remove(peer);
+            if askers.is_empty() {
+                self.0.remove(address);
+            }
+        }
+    }
+
+    /// Who asked about any address a host had or has, or that changed hands with it; perhaps more than once.
+    pub(crate) fn of<'a>(
+        &'a self,
+        differences: &'a Differences,
+        old: &'a Claims,
+        new: &'a Claims,
+    ) -> impl Iterator<Item = &'a PeerId> {
+        let of_host = new.all_addresses().chain(old.all_addresses().filter(|address| !new.has(*address)));
+        let addresses = of_host.chain(differences.addresses.iter().copied());
+        addresses.filter_map(|address| self.0.get(&address)).flatten()
     }
 }
 

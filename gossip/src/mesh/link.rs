@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Time;
 use super::peers::{At, Ix};
+use super::{Time, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, WINDOW_FOR};
 use crate::Epoch;
 use crate::message::{From, Handle, Message};
 
@@ -35,10 +35,16 @@ pub(super) struct Link {
     pub(super) due: Option<Time>,
 
     /// Handed over and not yet on the wire.
-    pub(super) in_flight: usize,
+    in_flight: usize,
+    /// What may be, at most, but for one frame.
+    window_bytes: usize,
+    /// Since when something has been in flight without a break, and how much has left since then.
+    busy: Option<(Time, usize)>,
     /// Open questions to this neighbour.
     pub(super) pulls: usize,
-    /// Questions it did not answer, and messages without use, lately.
+    /// Intervals that were new to us, and parts of them.
+    pub(super) useful: u64,
+    /// Questions it did not answer, versions it was late with, and messages without use, lately.
     pub(super) faults: u32,
     pub(super) useless: u32,
 
@@ -92,12 +98,45 @@ impl Link {
             beats: Vec::new(),
             due: None,
             in_flight: 0,
+            window_bytes: WINDOW_BYTES_MAX,
+            busy: None,
             pulls: 0,
+            useful: 0,
             faults: 0,
             useless: 0,
             rtt: None,
             bytes_in: 0,
             bytes_out: 0,
+        }
+    }
+
+    pub(super) fn has_credit(&self) -> bool {
+        self.in_flight < self.window_bytes
+    }
+
+    pub(super) fn hand_over(&mut self, now: Time, bytes: usize) {
+        self.in_flight += bytes;
+        self.bytes_out += bytes as u64;
+        self.busy.get_or_insert((now, 0));
+    }
+
+    /// So much is on the wire. What the line takes in [`WINDOW_FOR`] is the window from then on.
+    pub(super) fn left(&mut self, now: Time, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        let Some((since, before)) = self.busy else { return };
+        let (time, total) = (now.saturating_sub(since), before + bytes);
+        if time >= WINDOW_FOR {
+            let in_time = total as f64 * WINDOW_FOR.as_secs_f64() / time.as_secs_f64();
+            self.window_bytes = (in_time as usize).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
+            self.busy = Some((now, 0));
+        } else {
+            self.busy = Some((since, total));
+        }
+        if self.in_flight == 0 {
+            self.busy = None;
+            if time < WINDOW_FOR {
+                self.window_bytes = WINDOW_BYTES_MAX; // not the line, but we had nothing more
+            }
         }
     }
 

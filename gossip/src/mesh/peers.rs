@@ -1,6 +1,6 @@
 //! The table of all peers that were ever heard of and not yet buried for good.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Made {
 pub(super) struct Pull {
     pub(super) via: Ix,
     pub(super) until: Time,
+    /// How much use the neighbour had been before.
+    pub(super) useful: u64,
 }
 
 /// A neighbour that announces before the parent delivers.
@@ -139,14 +141,15 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Peers {
     rows: Vec<Peer>,
-    index: BTreeMap<PeerId, Ix>,
+    /// Never iterated over.
+    index: HashMap<PeerId, Ix>,
     rows_max: usize,
 }
 
 impl Peers {
     /// The local peer alone, in row [`ME`].
     pub(super) fn new(local: PeerId, rows_max: usize, now: Time) -> Peers {
-        Peers { rows: vec![Peer::new(local, now)], index: BTreeMap::from([(local, ME)]), rows_max }
+        Peers { rows: vec![Peer::new(local, now)], index: HashMap::from([(local, ME)]), rows_max }
     }
 
     pub(super) fn find(&self, id: PeerId) -> Option<Ix> {

@@ -6,8 +6,8 @@ use super::link::{Link, Named};
 use super::neighbours;
 use super::peers::{At, Collected, Ix, ME, Made, Pull, Rival};
 use super::{
-    FAULTS_MAX, HAVE_DELAY, INTERVAL_BYTES, Mesh, Offence, Output, PULL_TIMEOUT, PULLS_MAX, Time, Timer, WAIT,
-    WINDOW_BYTES, Why, life,
+    FAULTS_MAX, FAULTS_STEP, HAVE_DELAY, INTERVAL_BYTES, Mesh, Offence, Output, PULL_TIMEOUT, PULLS_MAX, Time, Timer,
+    WAIT, Why, life,
 };
 use crate::head::Head;
 use crate::message::{From, Handle, Message};
@@ -28,8 +28,9 @@ const MADE_MAX: usize = 4;
 /// Versions in a row that a parent may be late with.
 const MISSES_MAX: u8 = 2;
 
-/// Versions in a row by which a neighbour must be ahead of the parent to take its place.
-const WINS: u8 = 2;
+/// Versions in a row by which a neighbour must be ahead of the parent to take its place. One is enough: announcements wait
+/// for company and pushes do not, so who is ahead is so by far.
+const WINS: u8 = 1;
 
 /// Messages a second without use, such as what is known already, that a busy mesh may explain.
 const USELESS_MAX: u32 = 20_000;
@@ -105,9 +106,9 @@ impl Mesh {
         self.neighbours_changed(now);
     }
 
-    pub(super) fn sent(&mut self, to: PeerId, bytes: usize) {
+    pub(super) fn sent(&mut self, now: Time, to: PeerId, bytes: usize) {
         if let Some((ix, link)) = self.peers.find(to).and_then(|ix| Some((ix, self.links.get_mut(&ix)?))) {
-            link.in_flight = link.in_flight.saturating_sub(bytes);
+            link.left(now, bytes);
             self.ready.insert(ix);
         }
     }
@@ -143,8 +144,7 @@ impl Mesh {
             while let Some(frame) = self.next_frame(now, ix) {
                 let to = self.peers[ix].id;
                 let link = self.links.get_mut(&ix).expect("it has just made a frame");
-                link.in_flight += frame.len();
-                link.bytes_out += frame.len() as u64;
+                link.hand_over(now, frame.len());
                 self.counters.frames_sent += 1;
                 self.outputs.push_back(Output::Send { to, frame: frame.into() });
             }
@@ -153,7 +153,7 @@ impl Mesh {
 
     fn next_frame(&mut self, now: Time, ix: Ix) -> Option<Vec<u8>> {
         let mut link = self.links.remove(&ix)?;
-        let has_credit = link.in_flight < WINDOW_BYTES;
+        let has_credit = link.has_credit();
         let frame = (has_credit && link.is_urgent(now)).then(|| self.fill(now, &mut link));
         self.links.insert(ix, link);
         frame.filter(|frame| !frame.is_empty())
@@ -531,9 +531,10 @@ impl Mesh {
         if let Some(link) = self.links.get_mut(&via) {
             link.pulls += 1;
         }
+        let useful = self.links.get(&via).map_or(0, |link| link.useful);
         let peer = &mut self.peers[ix];
         peer.waits_until = None;
-        peer.pull = Some(Pull { via, until: now + PULL_TIMEOUT });
+        peer.pull = Some(Pull { via, until: now + PULL_TIMEOUT, useful });
         self.backlog.remove(&ix);
         self.arm_peer(now + PULL_TIMEOUT, ix);
     }
@@ -585,7 +586,8 @@ impl Mesh {
             return;
         }
         let has_more = self.links.iter().filter(|(_, link)| link.of(ix).at > peer.at);
-        let Some(via) = has_more.min_by_key(|(via, link)| (link.pulls, **via)).map(|(via, _)| *via) else { return };
+        let best = has_more.min_by_key(|(via, link)| (link.faults / FAULTS_STEP, link.pulls, **via));
+        let Some(via) = best.map(|(via, _)| *via) else { return };
         match peer.parent {
             Some(parent) if parent != via && self.links.contains_key(&parent) => self.want(now, via, ix),
             _ => self.graft(now, via, ix),
@@ -607,8 +609,10 @@ impl Mesh {
         let via = if self.links.get(&ix).is_some_and(fits) {
             Some(ix)
         } else {
-            let fitting = self.links.iter().filter(|(_, link)| fits(link)).map(|(via, _)| *via);
-            fitting.choose(&mut self.rng)
+            let fitting = self.links.iter().filter(|(_, link)| fits(link));
+            let fewest = fitting.clone().map(|(_, link)| link.faults / FAULTS_STEP).min();
+            let fitting = fitting.filter(|(_, link)| Some(link.faults / FAULTS_STEP) == fewest);
+            fitting.map(|(via, _)| *via).choose(&mut self.rng)
         };
         if let Some(via) = via {
             self.graft(now, via, ix);
@@ -761,6 +765,7 @@ impl Mesh {
             return collected.parts.into_interval().ok().map(|whole| (whole, by));
         } else {
             peer.parts = Some(collected);
+            self.link(via).useful += 1;
         }
         self.want(now, via, ix);
         None
@@ -769,9 +774,10 @@ impl Mesh {
     fn apply(&mut self, now: Time, via: Ix, ix: Ix, whole: Whole) -> Result<(), Offence> {
         let Whole { interval, head, forward, by } = whole;
         let is_only_theirs = interval.is_snapshot() && by == Some(via);
-        let replaced = match self.replica.apply_signed(&interval, &head.state) {
-            Ok(Applied::Changed(_)) => false,
-            Ok(Applied::Replaced) => true,
+        let held = self.replica.origin(interval.origin().peer).filter(|_| interval.is_snapshot());
+        let differences = held.map(|held| held.differences(&interval));
+        match self.replica.apply_signed(&interval, &head.state) {
+            Ok(Applied::Changed(_) | Applied::Replaced) => {}
             Ok(Applied::Known) => {
                 self.answered(now, ix);
                 return Ok(());
@@ -796,13 +802,13 @@ impl Mesh {
                 self.want(now, via, ix);
                 return Ok(());
             }
-        };
+        }
         self.counters.applied += 1;
         let held = self.peers[ix].at.version;
         self.hold(via, ix, &interval, head, forward);
         self.take_roster(now, ix, &interval);
         self.has_new(now, via, ix);
-        self.outputs.push_back(Output::Changed { interval, held, replaced });
+        self.outputs.push_back(Output::Changed { interval, held, differences });
         Ok(())
     }
 
@@ -816,7 +822,9 @@ impl Mesh {
         peer.parts = None;
         peer.made.clear();
         peer.made.extend(forward);
-        let of = self.link(via).of_mut(ix);
+        let link = self.link(via);
+        link.useful += 1;
+        let of = link.of_mut(ix);
         of.at = of.at.max(at);
     }
 
@@ -835,13 +843,18 @@ impl Mesh {
                 peer.misses = 0;
                 self.judge(now, ix, announced_by);
             }
-            Some(_) => {
-                // Fetched, while the parent had it to send.
-                peer.misses += u8::from(is_answer);
-                if peer.misses >= MISSES_MAX {
+            // Fetched, while the parent had it to send.
+            Some(parent) if is_answer => {
+                peer.misses += 1;
+                let is_enough = peer.misses >= MISSES_MAX;
+                if let Some(link) = self.links.get_mut(&parent) {
+                    link.faults += FAULTS_STEP;
+                }
+                if is_enough {
                     self.graft(now, via, ix);
                 }
             }
+            Some(_) => {}
             None => self.graft(now, via, ix),
         }
         self.spread(now, ix);
@@ -899,6 +912,12 @@ impl Mesh {
     }
 
     fn unanswered(&mut self, now: Time, ix: Ix, pull: Pull) {
+        let useful = self.links.get(&pull.via).map_or(0, |link| link.useful);
+        if useful > pull.useful {
+            // It answers others of our questions, so its line is slow. To ask elsewhere would bring the same twice.
+            self.pulls(now, pull.via, ix);
+            return;
+        }
         self.drop_pull(ix);
         let peer = &mut self.peers[ix];
         if peer.parent == Some(pull.via) {

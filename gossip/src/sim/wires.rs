@@ -77,7 +77,7 @@ impl World {
         let end = self.links[at.link as usize].end(at.end);
         let unsent = end.unsent_bytes;
         end.unsent_bytes += frame.len();
-        if unsent > mesh::WINDOW_BYTES {
+        if unsent > mesh::WINDOW_BYTES_MAX {
             self.ledger.broken(|| format!("host {from} sends on, with {unsent} bytes on their way already"));
         }
         let left = u32::try_from(frame.len()).expect("a frame is below 4 GB");

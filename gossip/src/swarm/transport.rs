@@ -17,8 +17,9 @@ use super::dial::is_closed;
 use super::mux::Yamux;
 use crate::secret::{OPEN_PROLOGUE, Secret};
 
-/// From the TCP connection to the end of the handshakes on it.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// From the first packet to the end of the handshakes. TCP tries again after 1, 3 and 7 s: a new dial after 5 s makes its
+/// own attempts sooner, so a partition that heals is noticed within three seconds.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// Connections over TCP whose other end has proved who it is, and that it has our secret.
 pub(super) fn transport(
