@@ -65,6 +65,8 @@ need_for_test() {
     need util-linux "the tests' hosts are namespaces" has nsenter
     need hostname "the tests' hosts have names" has hostname
     need bind9 "the tests start their own DNS server" has named
+    need nftables "the tests cut networks in two" has nft
+    need faketime "the tests' hosts with wrong clocks" has faketime
     need bind9-dnsutils "the tests ask that server" has dig
     need g++ "builds the fuzzer" has c++
     need chromium "the page is tested in a browser" has chromium

@@ -1,19 +1,24 @@
 //! Runs the mesh in the simulator and prints what came of it, the targets beside it.
 //!
-//! `cargo run --release -p gossip --example simulate -- [--peers 10,100,1000] [--scenario all|NAME,…] [--seed N] [--baseline]`
+//! `cargo run --release -p gossip --example simulate -- [--peers 10,100,1000] [--scenario all|NAME,…] [--seed N]
+//! [--check FILE] [--accept FILE]`
 //!
-//! It ends with an error if an invariant was broken; a target missed is only marked.
+//! It ends with an error if an invariant was broken, or a figure is worse than in the file to check; a target that is
+//! missed is only marked. `--accept` writes the figures to a file.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use std::{fs, io};
 
-use gossip::sim::{self, Scenario};
+use gossip::sim::{self, Figure, Scenario};
 
 struct Arguments {
     peers: Vec<u32>,
     scenarios: Vec<Scenario>,
     seed: u64,
-    baseline: bool,
+    check: Option<PathBuf>,
+    accept: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -39,23 +44,41 @@ fn main() -> ExitCode {
             figures.extend(outcome.figures);
         }
     }
-    let text = if arguments.baseline { sim::baseline(&figures) } else { sim::table(&figures) };
-    print!("{text}");
-    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print!("{}", sim::table(&figures));
+    match compare(&arguments, &figures) {
+        Ok(worse) => {
+            worse.iter().for_each(|line| eprintln!("worse: {line}"));
+            if violations + worse.len() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is worse than in the file to check, after writing the one to be accepted.
+fn compare(arguments: &Arguments, figures: &[Figure]) -> io::Result<Vec<String>> {
+    if let Some(path) = &arguments.accept {
+        fs::write(path, sim::baseline(figures))?;
+    }
+    match &arguments.check {
+        Some(path) => Ok(sim::worse_than(&fs::read_to_string(path)?, figures)),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { peers: vec![10, 100], scenarios: Scenario::ALL.to_vec(), seed: 1, baseline: false };
+    let (peers, scenarios) = (vec![10, 100], Scenario::ALL.to_vec());
+    let mut arguments = Arguments { peers, scenarios, seed: 1, check: None, accept: None };
     while let Some(flag) = given.next() {
-        if flag == "--baseline" {
-            arguments.baseline = true;
-            continue;
-        }
         let value = given.next().ok_or_else(|| format!("{flag} needs a value"))?;
         let number = |text: &str| text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a number"));
         match flag.as_str() {
             "--peers" => arguments.peers = value.split(',').map(number).collect::<Result<_, _>>()?,
             "--seed" => arguments.seed = number(&value)?.into(),
+            "--check" => arguments.check = Some(value.into()),
+            "--accept" => arguments.accept = Some(value.into()),
             "--scenario" if value == "all" => {}
             "--scenario" => arguments.scenarios = value.split(',').map(scenario).collect::<Result<_, _>>()?,
             _ => return Err(format!("{flag} is not known")),

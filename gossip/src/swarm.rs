@@ -184,8 +184,8 @@ pub enum Event {
         /// Why.
         reason: DialError,
     },
-    /// Somebody could not complete the handshake with us, most likely for having another secret. At most once per address
-    /// and minute.
+    /// Somebody could not complete the handshake with us three times, most likely for having another secret. At most once
+    /// per address and minute.
     HandshakeFailed {
         /// Where from.
         address: SocketAddr,

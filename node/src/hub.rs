@@ -214,6 +214,10 @@ impl Hub {
     }
 
     fn apply(&mut self, peer: &PeerId, changes: Vec<Change>) {
+        // A peer that speaks of itself alone (`--no-probe`) is no host on the map.
+        if changes.is_empty() {
+            return;
+        }
         let has_gauges =
             changes.iter().any(|change| matches!(change, Change::Put(fact) if matches!(**fact, Fact::Gauges(_))));
         self.writer.apply(peer, changes);
@@ -272,6 +276,7 @@ impl Hub {
         self.metrics.observe_mesh(&peers, self.mesh.counters());
         let names: Vec<PeerId> = peers.iter().map(|peer| self.name(peer.origin.peer)).collect();
         let cluster = self.cluster.borrow().clone();
+        self.about.stranger = self.links.problem();
         let report = self.about.report(wall_clock(), (&peers, &names), &cluster, &self.links.discovery());
         self.peers.send_replace(Arc::new(report));
         if let Some(addresses) = self.links.moved() {
@@ -330,7 +335,8 @@ fn decode(change: &gossip::Change) -> Option<Change> {
     match codec::decode(&key, value) {
         Ok(fact) => Some(Change::put(fact)),
         Err(refused) => {
-            warn!(key = text, %refused, "fact skipped");
+            // Perhaps of a newer release, which says so every few seconds.
+            debug!(key = text, %refused, "fact skipped");
             None
         }
     }
@@ -362,7 +368,7 @@ mod tests {
         let key = Keypair::generate_ed25519();
         let signatures = Arc::new(Ed25519::try_from(&key).expect("an ed25519 key"));
         let mesh = Mesh::new(config, origin, signatures, [7; 32], Time::ZERO);
-        let about = About { open: true, listen: Vec::new(), problems: Vec::new() };
+        let about = About { open: true, listen: Vec::new(), problems: Vec::new(), stranger: None };
         let (hub, ends) = Hub::new(mesh, Instant::now(), Links::unconnected(), about, Metrics::default(), Box::new(Ok));
         (hub, ends.cluster)
     }
@@ -414,6 +420,16 @@ mod tests {
             assert!(processes <= most && (is_cut || processes == most), "step {step}: {processes} processes");
             assert_eq!((complains, name.as_str()), (is_cut, if step == 0 { "" } else { "a" }), "step {step}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_speaks_of_itself_alone_is_no_host() {
+        let (mut hub, cluster) = hub(Limits::default());
+        let [silent, other] = ["silent", "other"].map(|name| PeerId::new(name).expect("a short name"));
+        hub.apply(&silent, Vec::new());
+        hub.apply(&other, vec![Change::put(Fact::Host(Host::default()))]);
+        publish(&mut hub);
+        assert_eq!(cluster.borrow().hosts().map(|(peer, _)| peer.clone()).collect::<Vec<_>>(), [other]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The program on a host: probes, and the wiring of probe, replica, cluster and UI.
+//! The program on a host: probes, and the wiring of probe, mesh, cluster and UI.
 //!
 //! [`run`] is the whole of it: it takes the peer's identity, starts the probes the configuration asks for, the network, the
 //! [hub](hub) that turns what they say into facts and facts into the cluster, and the server that shows it, and ends all of
@@ -28,7 +28,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use topology::PeerId;
 use topology::fact::{Source, SourceState};
@@ -50,6 +50,13 @@ const TOMBSTONES_MAX: usize = 4096;
 
 /// How long a silent host stays on the map.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Encoded facts of one host: a host with ten thousand containers, processes and flows takes a third of it. What is made of them, to
+/// show, takes several times that.
+const ORIGIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Encoded facts of all hosts: a thousand hosts of ordinary size.
+const REPLICA_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// What a peer is told to do.
 #[derive(Clone, Debug)]
@@ -125,7 +132,7 @@ pub async fn run(
     let net::Started { mut links, listen, tasks: network } =
         net::start(network, config.mesh.discovery.clone(), &stop).await?;
     let (mesh, started) = mesh(&config, &identity, agent, links.addresses());
-    let about = hub::About { open: config.mesh.secret.is_none(), listen, problems: Vec::new() };
+    let about = hub::About { open: config.mesh.secret.is_none(), listen, problems: Vec::new(), stranger: None };
     let (hub, Ends { updates, cluster, peers }) = Hub::new(mesh, started, links, about, metrics, raise(identity));
     let mut tasks = JoinSet::new();
     // On a thread of its own: a burst of facts keeps no request waiting.
@@ -135,7 +142,11 @@ pub async fn run(
         Ok(())
     });
     for task in network {
-        tasks.spawn(task.map(|_| Ok(()))); // one that panicked has said so
+        // Without the network there is half a map: its end is that of the peer.
+        tasks.spawn(task.map(|ended| match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            _ => Ok(()),
+        }));
     }
     let threads = if config.probe { start_probes(&config, updates, &stop, &mut tasks)? } else { Vec::new() };
     let about = ui::About { id: peer.to_string(), hostname: hostname(&config), version: config.version };
@@ -158,7 +169,12 @@ fn mesh(
     addresses: Vec<SocketAddr>,
 ) -> (gossip::mesh::Mesh, Instant) {
     let cluster = config.mesh.secret.as_ref().map_or(Cluster::OPEN, |secret| Cluster(secret.cluster_label()));
-    let limits = Limits { tombstones_per_origin_max: TOMBSTONES_MAX, ..Limits::default() };
+    let limits = Limits {
+        tombstones_per_origin_max: TOMBSTONES_MAX,
+        bytes_per_origin_max: ORIGIN_BYTES_MAX,
+        bytes_max: REPLICA_BYTES_MAX,
+        ..Limits::default()
+    };
     let signatures = Ed25519::try_from(identity.keypair()).expect("an identity is an ed25519 key");
     let settings = gossip::mesh::Config { cluster, agent, addresses, limits, forget_after: FORGET_AFTER };
     let mesh = gossip::mesh::Mesh::new(
@@ -252,6 +268,11 @@ async fn nudge_on_new_processes(
 }
 
 fn hostname(config: &Config) -> String {
-    let own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    config.hostname.clone().unwrap_or_else(own)
+    config.hostname.clone().unwrap_or_else(own_hostname)
+}
+
+/// What this machine calls itself.
+#[must_use]
+pub fn own_hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

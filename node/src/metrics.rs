@@ -49,7 +49,7 @@ impl Metrics {
     /// Takes how the mesh does.
     pub(crate) fn observe_mesh(&self, peers: &[PeerStatus], counters: &Counters) {
         self.links.set(signed(peers.iter().filter(|peer| peer.link.is_some()).count() as u64));
-        self.lag.set(signed(peers.iter().map(|peer| peer.lag).sum()));
+        self.lag.set(signed(peers.iter().fold(0, |sum, peer| sum.saturating_add(peer.lag))));
         *self.mesh.0.lock().unwrap_or_else(PoisonError::into_inner) = counters.clone();
     }
 

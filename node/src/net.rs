@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gossip::discovery::{self, Status, View};
 use gossip::mesh::{Input, Life, Output, PeerStatus, Why};
@@ -21,6 +21,9 @@ const BAN: Duration = Duration::from_secs(60);
 /// Interfaces of local bridges, whose addresses exist on many hosts alike: the last to be tried.
 const BRIDGES: [&str; 6] = ["docker", "br-", "podman", "cni", "virbr", "lxc"];
 
+/// How long people are told of a stranger after it has knocked.
+const STRANGER_FOR: Duration = Duration::from_secs(300);
+
 /// The most addresses that are told.
 const ADDRESSES_MAX: usize = gossip::roster::ADDRESSES_MAX;
 
@@ -35,6 +38,8 @@ pub(crate) struct Links {
     listens: watch::Receiver<Vec<SocketAddr>>,
     view: watch::Sender<View>,
     status: watch::Receiver<Status>,
+    /// Who could not prove the same secret, and when it last tried.
+    stranger: Option<(SocketAddr, Instant)>,
 }
 
 /// A started network: its ends, where it listens, and what is to be waited for in the end.
@@ -58,7 +63,8 @@ pub(crate) async fn start(
     let (view, seen) = watch::channel(View::default());
     let (status_out, status) = watch::channel(Status::default());
     let looking = tokio::spawn(discovery::run(discovery, found_out, seen, status_out, stop.clone()));
-    let links = Links { events, commands: Some(commands), found, next: None, listens: addresses, view, status };
+    let links =
+        Links { events, commands: Some(commands), found, next: None, listens: addresses, view, status, stranger: None };
     Ok(Started { links, listen: listens, tasks: vec![task, looking] })
 }
 
@@ -74,6 +80,7 @@ impl Links {
             listens: watch::channel(Vec::new()).1,
             view: watch::channel(View::default()).0,
             status: watch::channel(Status::default()).1,
+            stranger: None,
         }
     }
 
@@ -81,7 +88,7 @@ impl Links {
     pub(crate) async fn readable(&mut self) {
         while self.next.is_none() {
             self.next = tokio::select! {
-                Some(event) = self.events.recv() => input(event),
+                Some(event) = self.events.recv() => self.input(event),
                 Some(addresses) = self.found.recv() => Some(Input::Found(addresses)),
                 else => std::future::pending().await,
             };
@@ -90,8 +97,21 @@ impl Links {
 
     /// What happened next, if something did.
     pub(crate) fn next(&mut self) -> Option<Input> {
-        let taken = self.next.take();
-        taken.or_else(|| std::iter::from_fn(|| self.events.try_recv().ok()).find_map(input))
+        if let Some(taken) = self.next.take() {
+            return Some(taken);
+        }
+        while let Ok(event) = self.events.try_recv() {
+            if let Some(input) = self.input(event) {
+                return Some(input);
+            }
+        }
+        None
+    }
+
+    /// What a person should do something about.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let (address, _) = self.stranger.filter(|(_, at)| at.elapsed() < STRANGER_FOR)?;
+        Some(format!("{address} has another secret or none: start both with the same --secret-file"))
     }
 
     /// Has the network do something; nothing, once it has ended.
@@ -126,7 +146,13 @@ impl Links {
             let peers = others.iter().filter(|peer| (peer.life == Life::Gone) == gone);
             peers.flat_map(|peer| peer.addresses.iter().copied()).collect()
         };
-        let view = View { local: me.addresses.iter().copied().collect(), live: of(false), gone: of(true) };
+        let live = of(false);
+        // Addresses of local bridges exist on many hosts alike, and lead from each to itself.
+        let bridges = bridges();
+        let local: BTreeSet<SocketAddr> =
+            me.addresses.iter().copied().filter(|address| rank(address.ip(), &bridges) == 0).collect();
+        let gone = of(true).into_iter().filter(|address| !live.contains(address) && !local.contains(address)).collect();
+        let view = View { local, live, gone };
         self.view.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
     }
 
@@ -151,25 +177,33 @@ fn bridges() -> BTreeSet<IpAddr> {
     networks.into_iter().filter(|network| is_bridge(&network.interface)).map(|network| network.address).collect()
 }
 
-/// What an event is to the mesh, if it is anything.
-fn input(event: Event) -> Option<Input> {
-    match event {
-        Event::Up { peer, address, dialed } => {
-            info!(%peer, %address, "connected");
-            Some(Input::Up { peer, address, dialed })
+impl Links {
+    /// What an event is to the mesh, if it is anything.
+    fn input(&mut self, event: Event) -> Option<Input> {
+        match event {
+            Event::Up { peer, address, dialed } => {
+                info!(%peer, %address, "connected");
+                Some(Input::Up { peer, address, dialed })
+            }
+            Event::Down { peer, reason } => {
+                info!(%peer, %reason, "disconnected");
+                Some(Input::Down { peer })
+            }
+            Event::Received { from, frame } => Some(Input::Received { from, frame }),
+            Event::Sent { to, bytes } => Some(Input::Sent { to, bytes }),
+            Event::Rtt { peer, rtt } => Some(Input::Rtt { peer, rtt }),
+            Event::DialFailed { peer, addresses, reason } => {
+                debug!(?peer, ?addresses, %reason, "dial failed");
+                if matches!(reason, DialError::Secret) {
+                    self.stranger = addresses.first().map(|address| (*address, Instant::now()));
+                }
+                Some(Input::DialFailed { peer, addresses, itself: matches!(reason, DialError::Itself) })
+            }
+            Event::HandshakeFailed { address, .. } => {
+                self.stranger = Some((address, Instant::now())); // the driver has logged it
+                None
+            }
         }
-        Event::Down { peer, reason } => {
-            info!(%peer, %reason, "disconnected");
-            Some(Input::Down { peer })
-        }
-        Event::Received { from, frame } => Some(Input::Received { from, frame }),
-        Event::Sent { to, bytes } => Some(Input::Sent { to, bytes }),
-        Event::Rtt { peer, rtt } => Some(Input::Rtt { peer, rtt }),
-        Event::DialFailed { peer, addresses, reason } => {
-            debug!(?peer, ?addresses, %reason, "dial failed");
-            Some(Input::DialFailed { peer, addresses, itself: matches!(reason, DialError::Itself) })
-        }
-        Event::HandshakeFailed { .. } => None, // the driver has said so
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::discovery::dns::{self, MeshName};
 use node::discovery::{self, MESH_PORT, PeerAddress, TsigKey};
 use node::secret::Secret;
+
+use tracing::warn;
 
 use crate::run_file::RunFile;
 
@@ -125,11 +128,12 @@ pub(crate) struct Mesh {
     ], value_parser = mesh_addr)]
     pub(crate) mesh_addr: Vec<SocketAddr>,
 
-    /// Secret of the mesh, as `scope secret new` makes it: who has another one, or none, cannot join or see anything
+    /// Secret of the mesh, as `scope secret new` makes it: who has another one, or none, cannot join
     ///
-    /// On the command line every user of this host can read it: better by --secret-file or $SCOPE_SECRET.
+    /// The page is not covered by it, see --http-addr. On the command line every user of this host can read it: better by --secret-file or $SCOPE_SECRET.
+    // Not parsed here: the command line's parser would print what it refuses.
     #[arg(long, value_name = "SECRET", env = "SCOPE_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
-    secret: Option<Secret>,
+    secret: Option<String>,
 
     /// File that holds the secret of the mesh
     #[arg(long, value_name = "FILE", env = "SCOPE_SECRET_FILE")]
@@ -152,8 +156,8 @@ pub(crate) struct Mesh {
     no_dns: bool,
 }
 
-/// Longest file that holds a secret or a key, in bytes.
-const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest file that holds a secret, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
 impl Mesh {
     /// The secret, if the mesh has one.
@@ -161,7 +165,9 @@ impl Mesh {
     /// # Errors
     /// If the file cannot be read or does not hold one.
     pub(crate) fn secret(&self) -> Result<Option<Secret>> {
-        let Some(path) = &self.secret_file else { return Ok(self.secret.clone()) };
+        let Some(path) = &self.secret_file else {
+            return self.secret.as_deref().map(str::parse).transpose().context("--secret or $SCOPE_SECRET");
+        };
         let text = read_small(path).with_context(|| format!("--secret-file {}", path.display()))?;
         let secret = text.parse().with_context(|| format!("--secret-file {}", path.display()))?;
         Ok(Some(secret))
@@ -175,19 +181,27 @@ impl Mesh {
         if self.no_dns {
             return Ok(discovery::Config { peers, dns: None });
         }
-        let key = |path: &PathBuf| -> Result<TsigKey> { Ok(read_small(path)?.parse()?) };
         let update_key = match &self.dns_update_key_file {
-            Some(path) => Some(key(path).with_context(|| format!("--dns-update-key-file {}", path.display()))?),
+            Some(path) => Some(TsigKey::read(path).context("--dns-update-key-file")?),
             None => None,
         };
-        let config =
-            dns::Config { name: self.dns_name.clone(), server: self.dns_server, update_key, ..dns::Config::new(id) };
+        let config = dns::Config {
+            name: self.dns_name.clone(),
+            server: self.dns_server,
+            update_key,
+            port: self.mesh_addr.first().map_or(MESH_PORT, SocketAddr::port),
+            ..dns::Config::new(id)
+        };
         Ok(discovery::Config { peers, dns: Some(config) })
     }
 }
 
 fn read_small(path: &std::path::Path) -> Result<String> {
     let file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        warn!(file = %path.display(), mode = format!("{:04o}", mode & 0o7777), "others can read the secret: chmod 600 it");
+    }
     let mut text = String::new();
     file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
@@ -318,6 +332,32 @@ mod tests {
             let long = argument.get_long().expect("a long flag");
             let variable = argument.get_env().and_then(|name| name.to_str());
             assert_eq!(variable, Some(&*format!("SCOPE_{}", long.to_uppercase().replace('-', "_"))));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_refused_is_not_shown() {
+        for text in ["scope1-mistyped", "hunter2hunter2hunter2"] {
+            let cli = Cli::try_parse_from(["scope", "launch", "--secret", text]).expect("any text");
+            let Command::Launch(launch) = cli.command else { panic!("a launch") };
+            let error = launch.mesh.secret().expect_err("no secret");
+            assert!(!format!("{error:#}").contains(text), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn addresses_come_with_and_without_ports() {
+        let cases = [
+            ("10.0.0.2", Some("10.0.0.2:4030")),
+            ("10.0.0.2:5030", Some("10.0.0.2:5030")),
+            ("::1", Some("[::1]:4030")),
+            ("[::]", Some("[::]:4030")),
+            ("[::]:5030", Some("[::]:5030")),
+            ("db1", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(mesh_addr(text).ok().map(|address| address.to_string()).as_deref(), want, "{text:?}");
         }
     }
 

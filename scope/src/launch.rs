@@ -14,7 +14,7 @@ use crate::args::{Launch, LogFormat};
 use crate::run_file::RunFile;
 use crate::say::say;
 
-/// Threads that serve HTTP and keep the cluster. Probes have threads of their own.
+/// Threads that serve HTTP and the network. Probes and the hub have threads of their own.
 const WORKERS: usize = 2;
 
 /// Runs a peer until SIGINT or SIGTERM.
@@ -35,9 +35,11 @@ pub(crate) fn launch(launch: Launch) -> Result<()> {
 fn start_log(format: LogFormat) {
     let wanted = std::env::var("SCOPE_LOG").unwrap_or_else(|_| "info".to_owned());
     // At `debug` bollard logs whole answers of the daemon, secrets in the environment of containers included.
-    let unasked = if wanted.contains("bollard") { "" } else { ",bollard=info" };
+    let bollard = if wanted.contains("bollard") { "" } else { ",bollard=info" };
+    // It warns of each connection whose other end has gone first, which is how half of them end.
+    let libp2p = if wanted.contains("libp2p") { "" } else { ",libp2p_core=error,libp2p_swarm=error" };
     let info = tracing::level_filters::LevelFilter::INFO.into();
-    let filter = EnvFilter::builder().with_default_directive(info).parse_lossy(wanted + unasked);
+    let filter = EnvFilter::builder().with_default_directive(info).parse_lossy(wanted + bollard + libp2p);
     // Its own complaint about a log that nobody reads any more would be a panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
@@ -69,7 +71,7 @@ async fn run(launch: Launch) -> Result<()> {
              --secret-file gives it to a peer"
         );
     }
-    let hostname = launch.hostname.clone().unwrap_or_else(own_hostname);
+    let hostname = launch.hostname.clone().unwrap_or_else(node::own_hostname);
     let discovery = launch.mesh.discovery(launch.peers, format!("scope-{hostname}"))?;
     let config = node::Config {
         state_dir: state_dir.clone(),
@@ -97,10 +99,6 @@ async fn run(launch: Launch) -> Result<()> {
     .context("cannot run")?;
     info!("ended");
     Ok(())
-}
-
-fn own_hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

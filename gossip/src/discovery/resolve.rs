@@ -10,23 +10,30 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
+use hickory_client::proto::op::Query;
 use hickory_client::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{Hosts, TokioResolver};
+use tokio::time::timeout;
 
 use super::dns::MeshName;
 use super::records;
 
 /// How long a server may take over one name, its searches and retries included.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long weaveDNS may take over it: it is on this host, or its address leads nowhere and nobody says so.
+const WEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long over one query, before it is sent again or another server is asked.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
+
+/// How long what the hosts file says is good for: reading it again costs nothing.
+const HOSTS_FILE_TTL: Duration = Duration::from_secs(30);
 
 /// Addresses taken from one answer; the message bounds them too, by 64 KiB. More are not needed: each
 /// is a way into the same mesh.
@@ -68,7 +75,7 @@ pub enum LookupError {
         server: Server,
     },
     /// The server did not answer.
-    #[error("{server} did not answer within {} s", SERVER_TIMEOUT.as_secs())]
+    #[error("{server} did not answer within {} s", server.timeout().as_secs())]
     NoAnswer {
         /// Who was asked.
         server: Server,
@@ -107,6 +114,11 @@ impl fmt::Display for Server {
 /// That of the first server: the others are asked only in case.
 pub(super) async fn host(name: &str, port: u16, servers: &[Server]) -> Result<Answer, LookupError> {
     first_answer(servers, |server| async move {
+        if server == Server::System
+            && let Some(listed) = in_hosts_file(name, port)
+        {
+            return server.answer(listed, Instant::now() + HOSTS_FILE_TTL);
+        }
         let resolver = server.resolver()?;
         let lookup = server.bounded(resolver.lookup_ip(name)).await?;
         server.answer(addresses(lookup.as_lookup().answers(), port), lookup.valid_until())
@@ -151,14 +163,14 @@ pub(super) async fn mesh(mesh: &MeshName, port: u16, servers: &[Server]) -> Resu
 pub(super) async fn primary(mesh: &MeshName) -> Result<SocketAddr, LookupError> {
     let server = Server::System;
     let resolver = server.resolver()?;
-    let soa = match timeout(resolver.soa_lookup(mesh.as_name().clone())).await {
-        Some(Ok(lookup)) => lookup.answers().iter().find_map(primary_in),
+    let soa = match timeout(server.timeout(), resolver.soa_lookup(mesh.as_name().clone())).await {
+        Ok(Ok(lookup)) => lookup.answers().iter().find_map(primary_in),
         // "No such name" comes with the SOA record of the zone that would have it.
-        Some(Err(error)) if error.is_no_records_found() => {
+        Ok(Err(error)) if error.is_no_records_found() => {
             error.into_soa().and_then(|soa| primary_in(&soa.into_record_of_rdata()))
         }
-        Some(Err(error)) => return Err(server.failed(&error)),
-        None => return Err(LookupError::NoAnswer { server }),
+        Ok(Err(error)) => return Err(server.failed(&error)),
+        Err(_) => return Err(LookupError::NoAnswer { server }),
     };
     let primary = soa.ok_or(LookupError::UnknownName { server })?;
     let hosts = server.bounded(resolver.lookup_ip(primary)).await?;
@@ -241,11 +253,28 @@ fn addresses(records: &[Record], port: u16) -> Vec<SocketAddr> {
     ips.map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
-async fn timeout<T>(asked: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(SERVER_TIMEOUT, asked).await.ok()
+/// What `/etc/hosts` says of a name, if anything. A resolver would look there too, and ask a server for the version of IP
+/// that is not there: who lists a name does so because no server has it, or because none answers.
+fn in_hosts_file(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let name = Name::from_ascii(name).ok()?;
+    let hosts = Hosts::from_system().ok()?;
+    let listed = [RecordType::A, RecordType::AAAA]
+        .into_iter()
+        .filter_map(|kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind)))
+        .flat_map(|lookup| addresses(lookup.answers(), port))
+        .collect::<Vec<_>>();
+    (!listed.is_empty()).then_some(listed)
 }
 
 impl Server {
+    /// See [`SERVER_TIMEOUT`].
+    fn timeout(self) -> Duration {
+        match self {
+            Server::System | Server::At(_) => SERVER_TIMEOUT,
+            Server::Weave(_) => WEAVE_TIMEOUT,
+        }
+    }
+
     fn resolver(self) -> Result<TokioResolver, LookupError> {
         let mut builder = match self {
             // A host without DNS still has its hosts file.
@@ -268,10 +297,10 @@ impl Server {
     }
 
     async fn bounded<T>(self, asked: impl Future<Output = Result<T, NetError>>) -> Result<T, LookupError> {
-        match timeout(asked).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(self.failed(&error)),
-            None => Err(LookupError::NoAnswer { server: self }),
+        match timeout(self.timeout(), asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(LookupError::NoAnswer { server: self }),
         }
     }
 

@@ -22,7 +22,7 @@ const BEAT_PER_PEER: Duration = Duration::from_millis(30);
 const SLACK: Duration = Duration::from_millis(1500);
 
 /// After so much of the slack the neighbours are asked.
-const ASK_AFTER: Duration = Duration::from_millis(750);
+const ASK_AFTER: Duration = Duration::from_millis(1000);
 
 /// How long a peer that is said to be lost has to be heard of again: a few hops that do not wait for company.
 const LOST_FOR: Duration = Duration::from_millis(1000);
@@ -75,7 +75,7 @@ impl Mesh {
         let announced = self.peers[ME].beat_every;
         let wanted = self.beat_every();
         let count = self.peers[ME].beat.map_or(1, |beat| beat.count + 1);
-        if count > BEATS_PER_CHAIN || wanted > announced * 5 / 4 || wanted * 5 / 4 < announced {
+        if count > BEATS_PER_CHAIN || wanted > announced * 9 / 8 || wanted * 9 / 8 < announced {
             self.new_chain(now);
         } else {
             self.beat(now, BEAT_DELAY);
@@ -107,8 +107,19 @@ impl Mesh {
             return;
         }
         self.beat(now, BEAT_DELAY_LOST);
+        self.peers[ix].link_lost = Some(now);
         let last = self.last_beat(ix);
         self.lose(now, ix, last);
+    }
+
+    /// A beat may have been on its way when its peer died, and have been taken for a sign of life: says once more that it is
+    /// lost. If it lives, it says so once more too.
+    fn settle_loss(&mut self, now: Time, ix: Ix) {
+        self.peers[ix].link_lost = None;
+        if !self.links.contains_key(&ix) && self.peers[ix].lost.is_none() {
+            let last = self.last_beat(ix);
+            self.lose(now, ix, last);
+        }
     }
 
     fn last_beat(&self, ix: Ix) -> (u32, u32) {
@@ -278,6 +289,11 @@ impl Mesh {
 
     /// Sees who has fallen silent.
     pub(super) fn look_after_life(&mut self, now: Time) {
+        let settled = |peer: &Peer| peer.link_lost.is_some_and(|since| since + LOST_FOR <= now);
+        let settled: Vec<Ix> = self.peers.others().filter(|(_, peer)| settled(peer)).map(|(ix, _)| ix).collect();
+        for ix in settled {
+            self.settle_loss(now, ix);
+        }
         let silent = |peer: &Peer| peer.lost.is_some() || now.saturating_sub(peer.heard) > peer.beat_every + ASK_AFTER;
         let silent: Vec<Ix> = self.peers.others().filter(|(_, peer)| silent(peer)).map(|(ix, _)| ix).collect();
         for ix in silent {

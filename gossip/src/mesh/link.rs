@@ -44,8 +44,13 @@ pub(super) struct Link {
     pub(super) pulls: usize,
     /// Intervals that were new to us, and parts of them.
     pub(super) useful: u64,
-    /// Questions it did not answer, versions it was late with, and messages without use, lately.
+    /// When the last question was asked that it has answered. It answers in order.
+    pub(super) answered: Time,
+    /// Since when it has been asked and has not answered, nor been of any other use.
+    pub(super) mute_since: Option<Time>,
+    /// Questions it did not answer, and versions it was late with, lately.
     pub(super) faults: u32,
+    /// Messages without use in this second.
     pub(super) useless: u32,
 
     pub(super) rtt: Option<Duration>,
@@ -102,12 +107,19 @@ impl Link {
             busy: None,
             pulls: 0,
             useful: 0,
+            answered: Time::ZERO,
+            mute_since: None,
             faults: 0,
             useless: 0,
             rtt: None,
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    pub(super) fn was_useful(&mut self) {
+        self.useful += 1;
+        self.mute_since = None;
     }
 
     pub(super) fn has_credit(&self) -> bool {

@@ -76,12 +76,12 @@ pub(super) struct Dialling {
 }
 
 impl Dialling {
-    pub(super) fn reached(&mut self, now: Time, address: SocketAddr) {
+    /// There is a link to it, which we dialled at this address, or it dialled.
+    pub(super) fn reached(&mut self, now: Time, dialled: Option<SocketAddr>) {
         self.under_way_until = None;
         self.missing_since = None;
         self.next = now + PAUSE_MIN;
-        // Of an inbound connection the port is not one that listens.
-        self.good = Some(address);
+        self.good = dialled.or(self.good);
     }
 
     pub(super) fn has_answered(&mut self) {

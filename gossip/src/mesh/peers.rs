@@ -39,6 +39,7 @@ pub(super) struct Made {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pull {
     pub(super) via: Ix,
+    pub(super) asked: Time,
     pub(super) until: Time,
     /// How much use the neighbour had been before.
     pub(super) useful: u64,
@@ -87,6 +88,8 @@ pub(super) struct Peer {
     pub(super) asked: bool,
     /// Since when a neighbour of it says that it is lost, and after which beat: chain and count.
     pub(super) lost: Option<(Time, (u32, u32))>,
+    /// When our own link to it broke, until that is settled.
+    pub(super) link_lost: Option<Time>,
     pub(super) beat: Option<Beat>,
     pub(super) check: Option<BeatCheck>,
     /// In which run `check` and `beat` are.
@@ -124,6 +127,7 @@ impl Peer {
             claimed: Time::ZERO,
             asked: false,
             lost: None,
+            link_lost: None,
             beat: None,
             check: None,
             beat_of: Epoch(0),

@@ -6,8 +6,8 @@ use super::link::{Link, Named};
 use super::neighbours;
 use super::peers::{At, Collected, Ix, ME, Made, Pull, Rival};
 use super::{
-    FAULTS_MAX, FAULTS_STEP, HAVE_DELAY, INTERVAL_BYTES, Mesh, Offence, Output, PULL_TIMEOUT, PULLS_MAX, Time, Timer,
-    WAIT, Why, life,
+    FAULTS_STEP, HAVE_DELAY, INTERVAL_BYTES, MUTE_AFTER, Mesh, Offence, Output, PULL_RTTS, PULL_TIMEOUT, PULLS_MAX,
+    Time, Timer, WAIT, Why, life,
 };
 use crate::head::Head;
 use crate::message::{From, Handle, Message};
@@ -46,7 +46,7 @@ impl Mesh {
             self.outputs.push_back(Output::Disconnect { peer, why: Why::Unwanted });
             return;
         };
-        self.links_to(now, ix, address);
+        self.links_to(now, ix, address, dialed);
         if ix == ME || self.peers[ix].dial.banned_until > now {
             let why = if ix == ME { Why::Unwanted } else { Why::Misbehaved(Offence::OutOfTurn) };
             self.outputs.push_back(Output::Disconnect { peer, why });
@@ -531,12 +531,13 @@ impl Mesh {
         if let Some(link) = self.links.get_mut(&via) {
             link.pulls += 1;
         }
-        let useful = self.links.get(&via).map_or(0, |link| link.useful);
+        let (useful, rtt) = self.links.get(&via).map_or((0, None), |link| (link.useful, link.rtt));
+        let until = now + PULL_TIMEOUT + PULL_RTTS * rtt.unwrap_or_default();
         let peer = &mut self.peers[ix];
         peer.waits_until = None;
-        peer.pull = Some(Pull { via, until: now + PULL_TIMEOUT, useful });
+        peer.pull = Some(Pull { via, asked: now, until, useful });
         self.backlog.remove(&ix);
-        self.arm_peer(now + PULL_TIMEOUT, ix);
+        self.arm_peer(until, ix);
     }
 
     pub(super) fn drop_pull(&mut self, ix: Ix) -> Option<Pull> {
@@ -549,7 +550,10 @@ impl Mesh {
 
     /// A question is answered: there is room for the next one.
     fn answered(&mut self, now: Time, ix: Ix) {
-        if self.drop_pull(ix).is_some() {
+        if let Some(pull) = self.drop_pull(ix) {
+            if let Some(link) = self.links.get_mut(&pull.via) {
+                link.answered = link.answered.max(pull.asked);
+            }
             self.work_backlog(now);
         }
     }
@@ -765,7 +769,7 @@ impl Mesh {
             return collected.parts.into_interval().ok().map(|whole| (whole, by));
         } else {
             peer.parts = Some(collected);
-            self.link(via).useful += 1;
+            self.link(via).was_useful();
         }
         self.want(now, via, ix);
         None
@@ -823,7 +827,7 @@ impl Mesh {
         peer.made.clear();
         peer.made.extend(forward);
         let link = self.link(via);
-        link.useful += 1;
+        link.was_useful();
         let of = link.of_mut(ix);
         of.at = of.at.max(at);
     }
@@ -912,10 +916,14 @@ impl Mesh {
     }
 
     fn unanswered(&mut self, now: Time, ix: Ix, pull: Pull) {
-        let useful = self.links.get(&pull.via).map_or(0, |link| link.useful);
-        if useful > pull.useful {
-            // It answers others of our questions, so its line is slow. To ask elsewhere would bring the same twice.
+        let is_slow = |link: &Link| link.useful > pull.useful && link.answered <= pull.asked;
+        if self.links.get(&pull.via).is_some_and(is_slow) {
+            // It delivers, and has passed over no question: its line is slow. To ask elsewhere would bring the same twice.
+            let asked = pull.asked;
             self.pulls(now, pull.via, ix);
+            if let Some(pull) = &mut self.peers[ix].pull {
+                pull.asked = asked;
+            }
             return;
         }
         self.drop_pull(ix);
@@ -928,7 +936,7 @@ impl Mesh {
             // It says so, and does not send it: ask another.
             link.of_mut(ix).at = link.of(ix).at.min(at);
             link.faults += 1;
-            if link.faults > FAULTS_MAX {
+            if *link.mute_since.get_or_insert(now) + MUTE_AFTER <= now {
                 self.offend(now, pull.via, Offence::Mute);
             }
         }
@@ -951,8 +959,8 @@ impl Mesh {
         }
     }
 
-    fn links_to(&mut self, now: Time, ix: Ix, address: std::net::SocketAddr) {
-        self.peers[ix].dial.reached(now, address);
+    fn links_to(&mut self, now: Time, ix: Ix, address: std::net::SocketAddr, dialed: bool) {
+        self.peers[ix].dial.reached(now, dialed.then_some(address));
         if let Some(hint) = self.hints.get_mut(&address) {
             *hint = neighbours::Hint::of(now, ix);
         }

@@ -85,7 +85,7 @@ impl Scenario {
             Scenario::One => "one sender",
             Scenario::Rotating => "rotating senders",
             Scenario::All => "all senders",
-            Scenario::Wan => "all senders, 10-50 ms",
+            Scenario::Wan => "all senders on a WAN",
             Scenario::Churn => "churn 1 %/min",
             Scenario::Crash => "crash",
             Scenario::PowerLoss => "power loss",

@@ -82,7 +82,7 @@ impl Stage {
     fn gather(&mut self) {
         let joined = self.world.gather(PATIENCE);
         self.demand(joined.is_some(), || "the hosts do not come to hold the same at the start".to_owned());
-        self.world.run_for(10 * SECOND);
+        self.world.run_for(15 * SECOND);
     }
 
     /// As many publications from a large mesh in a short time as from a small one in a long time.
@@ -114,7 +114,6 @@ impl Stage {
     }
 
     fn idle(&mut self) {
-        self.world.run_for(20 * SECOND);
         let before = self.world.read_meters();
         self.world.run_for(self.steady_for().max(20 * SECOND));
         let usage = self.world.used_since(&before);
@@ -318,7 +317,7 @@ impl Stage {
         let missing = self.world.ledger.missing();
         self.demand(settled.is_some(), || format!("{missing} states were missed for good"));
         // What the dead said last may take another exchange of digests.
-        self.world.run_for(MINUTE);
+        self.world.run_for(if self.world.settings.hosts <= 200 { MINUTE } else { 10 * SECOND });
         let unequal = self.world.unequal_origins();
         self.demand(unequal == 0, || format!("{unequal} origins are not the same everywhere"));
         let forgotten = self.world.witness.forgotten_alive;

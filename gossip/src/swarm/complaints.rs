@@ -32,6 +32,37 @@ impl Complaints {
     }
 }
 
+/// Handshakes broken off from one address, within [`QUIET`], that mean something.
+const BROKEN_OFF: u32 = 3;
+
+/// Counts handshakes that strangers broke off. One or two mean nothing: who dials several addresses of ours at once goes on
+/// with the first that answers, and drops the others half-way, as somebody with another secret does.
+#[derive(Debug, Default)]
+pub(super) struct BrokenOff(HashMap<IpAddr, (u32, Instant)>);
+
+impl BrokenOff {
+    /// Counts one. Whether there were enough to speak of it.
+    pub(super) fn is_habit(&mut self, address: IpAddr, now: Instant) -> bool {
+        if self.0.len() >= ADDRESSES_MAX {
+            self.0.retain(|_, (_, first)| now.duration_since(*first) < QUIET);
+        }
+        if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
+            return false;
+        }
+        let (count, first) = self.0.entry(address).or_insert((0, now));
+        if now.duration_since(*first) >= QUIET {
+            (*count, *first) = (0, now);
+        }
+        *count = count.saturating_add(1);
+        *count >= BROKEN_OFF
+    }
+
+    /// Somebody there has our secret.
+    pub(super) fn forgive(&mut self, address: IpAddr) {
+        self.0.remove(&address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +80,20 @@ mod tests {
     }
 
     #[test]
+    fn the_third_broken_handshake_in_a_minute_means_something() {
+        let start = Instant::now();
+        let mut broken_off = BrokenOff::default();
+        let cases =
+            [(1, 0, false), (1, 1, false), (2, 2, false), (1, 3, true), (1, 4, true), (1, 60, false), (2, 61, false)];
+        for (host, seconds, want) in cases {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(broken_off.is_habit([10, 0, 0, host].into(), now), want, "10.0.0.{host} after {seconds} s");
+        }
+        broken_off.forgive([10, 0, 0, 2].into());
+        assert!(!broken_off.is_habit([10, 0, 0, 2].into(), start + Duration::from_secs(61)));
+    }
+
+    #[test]
     fn many_strangers_take_no_more_memory() {
         let start = Instant::now();
         let mut complaints = Complaints::default();
@@ -57,5 +102,11 @@ mod tests {
         assert_eq!(said, ADDRESSES_MAX);
         assert!(due(&mut complaints, 10_000, start + QUIET));
         assert_eq!(complaints.0.len(), 1);
+
+        let mut broken_off = BrokenOff::default();
+        for n in 0..10_000_u32 {
+            broken_off.is_habit(n.to_be_bytes().into(), start);
+        }
+        assert_eq!(broken_off.0.len(), ADDRESSES_MAX);
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::behaviour::Behaviour;
-use super::complaints::Complaints;
+use super::complaints::{BrokenOff, Complaints};
 use super::dial::DialError;
 use super::link::{self, DownReason};
 use super::listen::{Listener, multiaddr};
@@ -68,6 +68,7 @@ pub(super) struct Driver {
     bans: BTreeMap<PeerId, Instant>,
     outbox: Outbox,
     complaints: Complaints,
+    broken_off: BrokenOff,
     traffic: Arc<Traffic>,
 }
 
@@ -91,6 +92,7 @@ impl Driver {
             bans: BTreeMap::new(),
             outbox: Outbox::default(),
             complaints: Complaints::default(),
+            broken_off: BrokenOff::default(),
             traffic: Arc::default(),
         }
     }

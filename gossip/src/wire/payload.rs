@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use minicbor::Decoder;
 use minicbor::encode::{self, Encoder};
-use zstd::bulk::Decompressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::{Fields, Malformed, WireError};
 use crate::{Change, Key, VALUE_BYTES_MAX, Version};
@@ -55,7 +55,11 @@ pub fn encode_payload(changes: &[Change]) -> Bytes {
 /// `None` if that is not shorter.
 fn compress(plain: &[u8]) -> Option<Bytes> {
     let changes = plain.get(1..).filter(|changes| changes.len() >= COMPRESS_FROM_BYTES)?;
-    let compressed = zstd::bulk::compress(changes, ZSTD_LEVEL).ok()?;
+    let compressed = COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(changes),
+        None => kept.insert(Compressor::new(ZSTD_LEVEL)?).compress(changes),
+    });
+    let compressed = compressed.ok()?;
     (compressed.len() < changes.len()).then(|| [&[ZSTD], compressed.as_slice()].concat().into())
 }
 
@@ -93,6 +97,9 @@ pub fn decode_payload(payload: &[u8]) -> Result<Vec<Change>, WireError> {
 thread_local! {
     /// Takes five times as long to make as a small payload takes to decompress, hence one for all.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+
+    /// The same is true of compressing.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
 }
 
 fn decompress(compressed: &[u8]) -> Result<Vec<u8>, WireError> {

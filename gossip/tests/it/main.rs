@@ -8,6 +8,7 @@ mod laws;
 mod mesh;
 mod replica;
 mod signed;
+mod sim;
 #[cfg(feature = "net")]
 mod swarm;
 mod wire;

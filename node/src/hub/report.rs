@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gossip::discovery::{Outcome, Registration, Status};
+use gossip::discovery::{Outcome, Registration, Status, WeaveError};
 use gossip::mesh::{Life, LinkStatus, PeerStatus};
 use topology::{Cluster, PeerId, Timestamp};
 use ui::peers::{Direction, Link, Mesh, Name, Peer};
@@ -16,6 +16,8 @@ pub(crate) struct About {
     pub(crate) listen: Vec<SocketAddr>,
     /// What a person should do something about.
     pub(crate) problems: Vec<String>,
+    /// Somebody who cannot come in.
+    pub(crate) stranger: Option<String>,
 }
 
 impl About {
@@ -29,8 +31,12 @@ impl About {
     ) -> ui::Peers {
         let me = peers.first();
         let mut problems = self.problems.clone();
+        problems.extend(self.stranger.clone());
         problems.extend(failed("cannot register in DNS", &discovery.dns));
-        problems.extend(failed("cannot register in weaveDNS", &discovery.weave));
+        // Most hosts have no weaveDNS, and miss nothing.
+        if !matches!(discovery.weave, Registration::Failed(WeaveError::Absent { .. })) {
+            problems.extend(failed("cannot register in weaveDNS", &discovery.weave));
+        }
         ui::Peers {
             at: now,
             mesh: Mesh {
@@ -61,7 +67,10 @@ fn failed<E: std::fmt::Display>(what: &str, registration: &Registration<E>) -> O
 fn names_of(discovery: &Status) -> Vec<Name> {
     let looked_up = discovery.names.iter().map(|name| Name {
         name: name.name.clone(),
-        state: name.outcome.to_string(),
+        state: match &name.outcome {
+            Outcome::Found { server, .. } => format!("known to {server}"), // with the addresses beside it
+            other => other.to_string(),
+        },
         addresses: match &name.outcome {
             Outcome::Found { addresses, .. } => addresses.clone(),
             _ => Vec::new(),

@@ -7,10 +7,16 @@
 
 mod harness;
 
+mod clock;
 mod command_line;
 mod containers;
+mod cross_host;
 mod daemon;
+mod discovery;
 mod edges;
 mod launch;
+mod mesh;
 mod page;
+mod partition;
 mod scale;
+mod secret;

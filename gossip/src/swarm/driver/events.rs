@@ -87,6 +87,7 @@ impl Driver {
         let now = Instant::now();
         let dialed = endpoint.is_dialer();
         debug!(%peer, %address, dialed, "connected");
+        self.broken_off.forgive(address.ip());
         if self.is_linked(&peer)
             && let Some(attempt) = self.attempts.remove(&id)
         {
@@ -158,7 +159,11 @@ impl Driver {
     fn on_stranger(&mut self, address: SocketAddr, error: &ListenError) {
         debug!(%address, ?error, "a connection to us failed");
         let ListenError::Transport(error) = error else { return };
-        if is_handshake_failure(error) && self.complaints.is_due(address.ip(), Instant::now()) {
+        let now = Instant::now();
+        if is_handshake_failure(error)
+            && self.broken_off.is_habit(address.ip(), now)
+            && self.complaints.is_due(address.ip(), now)
+        {
             let reason = DialError::Secret.to_string();
             warn!(%address, "somebody there cannot join: {reason}");
             self.outbox.push(Event::HandshakeFailed { address, reason });

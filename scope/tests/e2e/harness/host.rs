@@ -70,6 +70,20 @@ impl Host {
     pub(crate) fn address(&self) -> Ipv4Addr {
         self.namespaces.address
     }
+
+    /// The lab's end of the host's cable.
+    pub(crate) fn port(&self) -> String {
+        format!("port{}", self.namespaces.address.octets()[3])
+    }
+
+    /// Lets the host know the others by name, in an `/etc/hosts` of its own.
+    #[track_caller]
+    pub(crate) fn knows(&self, others: &[Self]) {
+        let lines: String =
+            others.iter().map(|other| format!("{} {}\n", other.address(), other.namespaces.name)).collect();
+        fs::write(self.namespaces.path("/run/hosts"), lines).expect("a host's own /run is writable");
+        self.run("mount", &["--bind", "/run/hosts", "/etc/hosts"]);
+    }
 }
 
 impl Namespaces {

@@ -65,7 +65,7 @@ impl Lab {
         let number = 2 + self.hosts.fetch_add(1, Ordering::Relaxed);
         let address = Ipv4Addr::new(10, 77, 0, number);
         let host = Host::boot(name, address);
-        let port = format!("port{number}");
+        let port = host.port();
         ip(&format!("link add {port} type veth peer name eth0 netns {}", host.namespaces().init()));
         ip(&format!("link set {port} master lab0 up"));
         host.run("ip", &["address", "add", &format!("{address}/16"), "dev", "eth0"]);
@@ -84,7 +84,8 @@ impl Drop for Lab {
     }
 }
 
-fn v6(number: u16) -> Ipv6Addr {
+/// The second address of the host whose first one ends in `number`.
+pub(crate) fn v6(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number)
 }
 

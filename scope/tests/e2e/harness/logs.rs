@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 /// Lines of a log shown when its test fails; the file has all of it.
 const TAIL_LINES: usize = 40;
@@ -24,6 +26,22 @@ pub(super) fn begin(name: &str) {
     // None is there at the first run.
     let _ = fs::remove_dir_all(&logs);
     OF_THIS_TEST.set(logs);
+}
+
+/// Says how long something took: on the terminal, past what the test runner captures, and in `measured.log`.
+pub(crate) fn measured(what: &str, took: Duration) {
+    note(&format!("{what}: {:.2} s", took.as_secs_f64()));
+}
+
+/// Says a line, where [`measured`] does.
+pub(crate) fn note(line: &str) {
+    let directory = OF_THIS_TEST.with_borrow(PathBuf::clone);
+    fs::create_dir_all(&directory).expect("the target directory is writable");
+    let test = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = File::options().create(true).append(true).open(directory.join("measured.log"));
+    writeln!(file.expect("the target directory is writable"), "{line}").expect("there is room");
+    // A terminal that is gone is no failure.
+    let _ = writeln!(io::stderr(), "{test}: {line}");
 }
 
 /// A log file of the test that calls.

@@ -11,12 +11,15 @@
 pub(crate) mod api;
 pub(crate) mod chain;
 pub(crate) mod command;
+pub(crate) mod cut;
 pub(crate) mod dockerd;
 pub(crate) mod engine;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod lab;
 pub(crate) mod logs;
+pub(crate) mod mesh;
+pub(crate) mod named;
 pub(crate) mod peer;
 pub(crate) mod prerequisites;
 pub(crate) mod process;

@@ -4,8 +4,23 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 /// Programs by the name under which they are called.
-const PROGRAMS: [&str; 11] =
-    ["bash", "busybox", "chromium", "containerd", "docker", "dockerd", "ip", "iptables", "node", "nsenter", "unshare"];
+const PROGRAMS: [&str; 15] = [
+    "bash",
+    "busybox",
+    "chromium",
+    "containerd",
+    "dig",
+    "docker",
+    "dockerd",
+    "faketime",
+    "ip",
+    "iptables",
+    "named",
+    "nft",
+    "node",
+    "nsenter",
+    "unshare",
+];
 
 /// Panics with one line if this machine cannot run the tests. They never pass by not running.
 pub(crate) fn check() {
