@@ -105,7 +105,7 @@ unit: $(PAGE) ## unit, property and simulation tests: no root, no Docker
 fuzz: setup ## try to break what decodes the bytes of other peers, FUZZ_SECONDS for each decoder
 	@echo "== fuzz"
 	cargo run --locked --quiet --package gossip --example fuzz-seeds -- $(FUZZ)/corpus
-	for target in frame payload roster interval; do \
+	for target in frame payload roster interval fact mesh; do \
 		cargo fuzz run --sanitizer none --fuzz-dir $(FUZZ) $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0; \
 	done

@@ -80,23 +80,6 @@ impl LocalOrigin {
         Ok(Some(Interval::new_unchecked(self.id, span, changes)))
     }
 
-    /// Like [`LocalOrigin::publish`], from everything there is to say: keys not in `entries` are
-    /// removed.
-    ///
-    /// # Errors
-    /// [`PublishError`]; nothing is written then.
-    pub fn publish_all(
-        &mut self,
-        entries: impl IntoIterator<Item = (Key, Bytes)>,
-    ) -> Result<Option<Interval>, PublishError> {
-        let mut changes: BTreeMap<Key, Option<Bytes>> =
-            entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        for key in self.entries.keys() {
-            changes.entry(key.clone()).or_insert(None);
-        }
-        self.publish(changes)
-    }
-
     fn write(&mut self, key: Key, value: Option<Bytes>) -> Change {
         self.version = self.version.next();
         match &value {
@@ -153,21 +136,6 @@ mod tests {
             assert_eq!(text(got.as_ref()), want, "{changes:?}");
             let written = got.map_or(0, |interval| interval.changes().len() as u64);
             assert_eq!(local.version(), Version(before.0 + written), "{changes:?}");
-        }
-    }
-
-    #[test]
-    fn publishing_everything_removes_what_is_not_in_it() {
-        let cases: [(&[(&str, &str)], &str); 4] = [
-            (&[("a", "1"), ("b", "2")], "nothing"),
-            (&[("b", "2")], "(2, 3] 3:a"),
-            (&[("b", "3"), ("c", "4")], "(2, 5] 3:a 4:b=3 5:c=4"),
-            (&[], "(2, 4] 3:a 4:b"),
-        ];
-        for (entries, want) in cases {
-            let mut local = local();
-            let entries = entries.iter().map(|&(key, value)| (key_of(key), value.to_owned().into()));
-            assert_eq!(text(local.publish_all(entries).unwrap().as_ref()), want);
         }
     }
 

@@ -1,5 +1,5 @@
-//! The protocol between peers, without input, output or clock: feed it [`Input`]s, carry out its [`Output`]s.
-//! [`swarm`](crate::swarm) does so over libp2p, [`sim`](crate::sim) for a thousand peers in virtual time.
+//! The protocol between peers, without input, output or clock: feed it [`Input`]s, carry out its [`Output`]s. The program
+//! on a host does so over libp2p (`swarm`), [`sim`](crate::sim) for a thousand peers in virtual time.
 //!
 //! # What it does
 //!
@@ -119,6 +119,9 @@ const FAULTS_STEP: u32 = 4;
 
 /// Before compression, of what is sent at once of one origin.
 const INTERVAL_BYTES: usize = 128 * 1024;
+
+/// A message that is useless and costs more than a glance counts for as many.
+const USELESS_STEP: u32 = 100;
 
 /// How often all that is slow is looked after.
 const ROUND: Duration = Duration::from_secs(1);
@@ -296,6 +299,8 @@ pub struct Mesh {
     next_beat: Time,
     next_neighbours: Time,
     collected: Time,
+    /// When this peer last sent a beat.
+    beaten: Time,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -332,6 +337,7 @@ impl Mesh {
             next_beat: now,
             next_neighbours: Time::MAX,
             collected: now,
+            beaten: now,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             config,
@@ -385,6 +391,7 @@ impl Mesh {
         self.origin.epoch = epoch;
         let old = std::mem::replace(&mut self.local, LocalOrigin::new(self.origin, self.config.limits));
         self.chain = life::new_chain(&mut self.rng, self.origin, 0);
+        self.peers[ME].beat = None;
         let entries = old.iter().filter(|(key, _)| key.as_bytes() != ROSTER_KEY);
         let entries: Vec<_> = entries.map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
         if let Err(refused) = self.write(now, entries) {
@@ -433,12 +440,18 @@ impl Mesh {
         let version = self.local.version();
         let held = self.replica.origin(self.origin.peer).expect("just recorded");
         let head = Head::sign(&*self.signatures, self.config.cluster, self.origin, version, held.state_hash());
-        let payload = wire::encode_payload(interval.changes());
+        let bytes: usize = interval.changes().iter().map(|change| change.value.as_ref().map_or(0, Bytes::len)).sum();
+        // More is sent in parts, as everybody can take it.
+        let made = (bytes <= INTERVAL_BYTES).then(|| Made {
+            span: interval.span(),
+            payload: wire::encode_payload(interval.changes()),
+            at: now,
+        });
         let me = &mut self.peers[ME];
         me.at = At { epoch: self.origin.epoch, version };
         me.head = Some(head);
         me.made.clear();
-        me.made.push(Made { span: interval.span(), payload, at: now });
+        me.made.extend(made);
         me.heard = now;
         self.spread(now, ME);
         Ok(Some(interval))

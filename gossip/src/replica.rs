@@ -217,9 +217,10 @@ impl Replica {
         };
         let changes = interval.changes_after(from.version);
         let elsewhere_bytes = self.bytes - held.footprint().bytes;
+        let counted_bytes = if peer == self.local { 0 } else { elsewhere_bytes }; // others may not silence the local peer
         // The exact figure needs a look-up for each key; only near a bound does it matter.
-        if self.limits.check(peer, held.footprint_at_most(changes), elsewhere_bytes).is_err() {
-            self.limits.check(peer, held.footprint_after(changes), elsewhere_bytes)?;
+        if self.limits.check(peer, held.footprint_at_most(changes), counted_bytes).is_err() {
+            self.limits.check(peer, held.footprint_after(changes), counted_bytes)?;
         }
         let writes = Writes::new(changes);
         leads_to(signed, interval, || held.state_hash_after(&writes, span.until))?;
@@ -239,7 +240,7 @@ impl Replica {
         }
         let elsewhere_bytes = self.bytes - held.map_or(0, |held| held.footprint().bytes);
         let origin = Origin::from_snapshot(snapshot, held.filter(|held| held.id() == snapshot.origin()));
-        self.limits.check(peer, origin.footprint(), elsewhere_bytes)?;
+        self.limits.check(peer, origin.footprint(), if peer == self.local { 0 } else { elsewhere_bytes })?;
         leads_to(signed, snapshot, || origin.state_hash())?;
         self.bytes = elsewhere_bytes + origin.footprint().bytes;
         self.origins.insert(peer, origin);

@@ -32,11 +32,9 @@ mod outbox;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod traffic;
 mod transport;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +45,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use dial::DialError;
 pub use link::DownReason;
-pub use traffic::{Traffic, Transferred};
 
 use crate::secret::Secret;
 use crate::{PeerId, PeerIdError};
@@ -82,12 +79,13 @@ pub struct Config {
     /// For how long a neighbour may be silent, neither sending anything nor answering a ping, before it is given up.
     /// A connection of no use may be there for twice that. The default is two pings: one may be late.
     pub silence_max: Duration,
-    /// Memory of this process, resident bytes, above which no new connection is made or taken.
+    /// Memory of this process, resident bytes, above which no new connection is made or taken; a warning says so once a
+    /// minute. The default is four times what a large cluster may use: it is there for what nobody thought of.
     pub memory_bytes_max: usize,
 }
 
 impl Config {
-    /// The defaults: 64 neighbours, a ping every 5 s, 10 s of silence, 1 GiB; listens nowhere.
+    /// The defaults: 64 neighbours, a ping every 5 s, 10 s of silence, 4 GiB; listens nowhere.
     #[must_use]
     pub fn new(keypair: Keypair) -> Config {
         Config {
@@ -98,7 +96,7 @@ impl Config {
             agent: concat!("scope/", env!("CARGO_PKG_VERSION")).to_owned(),
             ping_interval: Duration::from_secs(5),
             silence_max: Duration::from_secs(10),
-            memory_bytes_max: 1 << 30,
+            memory_bytes_max: usize::try_from(4_u64 << 30).unwrap_or(usize::MAX),
         }
     }
 }
@@ -207,8 +205,6 @@ pub struct Swarm {
     pub commands: mpsc::Sender<Command>,
     /// What happened. Must be read: links wait for it.
     pub events: mpsc::Receiver<Event>,
-    /// Bytes that went over the links.
-    pub traffic: Arc<Traffic>,
     /// Ends when the driver has, neighbours told.
     pub task: JoinHandle<()>,
 }
@@ -247,7 +243,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Swarm,
     let mut driver = driver::Driver::new(swarm, listeners, &config, peer);
     let listens = driver.until_listening().await;
     let addresses = driver.addresses();
-    let traffic = driver.traffic();
     let task = tokio::spawn(driver.run(commands_in, events_out, shutdown));
-    Ok(Swarm { peer, listens, addresses, commands, events, traffic, task })
+    Ok(Swarm { peer, listens, addresses, commands, events, task })
 }

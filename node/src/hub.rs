@@ -46,6 +46,9 @@ const BATCH_MAX: usize = 32;
 /// How often people are told how the mesh does.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// The mesh's time at the start: long enough after zero for it to note that somebody was last heard of before.
+pub(crate) const BEGINNING: Time = Duration::from_secs(24 * 3600);
+
 /// How often in one run a peer may find its key in use elsewhere and go on as a newer run. Two machines with one state
 /// directory would do so for ever.
 const RAISES_MAX: u32 = 3;
@@ -156,7 +159,7 @@ impl Hub {
     }
 
     async fn wait(&mut self, updates: &mut Vec<Update>, has_probes: bool) -> Woken {
-        let due = self.mesh.poll_timeout().map(|at| self.started + at);
+        let due = self.mesh.poll_timeout().map(|at| self.started + at.saturating_sub(BEGINNING));
         let timer = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -171,7 +174,7 @@ impl Hub {
     }
 
     fn now(&self) -> Time {
-        self.started.elapsed()
+        BEGINNING + self.started.elapsed()
     }
 
     fn take_events(&mut self) {
@@ -367,7 +370,7 @@ mod tests {
         };
         let key = Keypair::generate_ed25519();
         let signatures = Arc::new(Ed25519::try_from(&key).expect("an ed25519 key"));
-        let mesh = Mesh::new(config, origin, signatures, [7; 32], Time::ZERO);
+        let mesh = Mesh::new(config, origin, signatures, [7; 32], BEGINNING);
         let about = About { open: true, listen: Vec::new(), problems: Vec::new(), stranger: None };
         let (hub, ends) = Hub::new(mesh, Instant::now(), Links::unconnected(), about, Metrics::default(), Box::new(Ok));
         (hub, ends.cluster)

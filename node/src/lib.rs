@@ -182,7 +182,7 @@ fn mesh(
         identity.origin(),
         Arc::new(signatures),
         identity.run_secret(),
-        Duration::ZERO,
+        hub::BEGINNING,
     );
     (mesh, Instant::now())
 }

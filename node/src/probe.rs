@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod connections;
 pub mod docker;
 pub mod host;
+mod mesh_secret;
 pub mod pace;
 pub mod process;
 

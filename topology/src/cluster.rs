@@ -128,15 +128,6 @@ impl Writer {
         self.changed(peer, is_new || differs);
     }
 
-    /// Takes all that one origin says in the place of what it said before: a snapshot, or another run of its peer. Its life and
-    /// clock stay as they are known, and so do its gauges: they are of the host, not of the run.
-    pub fn replace(&mut self, peer: &PeerId, changes: impl IntoIterator<Item = Change>) {
-        let entry = self.entry(peer);
-        entry.graph = Arc::new(HostGraph::new(peer.clone()));
-        entry.take(changes);
-        self.changed(peer, true);
-    }
-
     /// Notes whether a host is heard of. What it said stays; views mark it. Costs that host's part of each view, and the edges
     /// of those that talk to an address another host has too.
     ///

@@ -16,6 +16,13 @@ use crate::id::{ContainerId, Timestamp};
 /// Samples kept of each block: two minutes at the default beat of two seconds.
 pub const SAMPLES_MAX: usize = 60;
 
+/// Memory for the blocks of one kind, as their columns count it: two minutes of a host with 5,000 processes. Where blocks are
+/// larger, fewer are kept, down to [`SAMPLES_MIN`]: a peer may make them as large as a fact may be.
+pub const HISTORY_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Samples kept of blocks of any size: a line takes two.
+pub const SAMPLES_MIN: usize = 2;
+
 /// One block of metric values, all taken at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,20 +165,64 @@ mod gaps {
 /// The newest blocks of one host: what sparklines are drawn from.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    host: VecDeque<Arc<HostGauges>>,
-    containers: VecDeque<Arc<ContainerGauges>>,
-    processes: VecDeque<Arc<ProcessGauges>>,
+    host: Blocks<HostGauges>,
+    containers: Blocks<ContainerGauges>,
+    processes: Blocks<ProcessGauges>,
     flows: Option<Arc<FlowGauges>>,
 }
 
 /// A value with the time it was read.
 pub type Sample<T> = (Timestamp, T);
 
-fn push<T>(blocks: &mut VecDeque<Arc<T>>, block: T) {
-    if blocks.len() == SAMPLES_MAX {
-        blocks.pop_front();
+/// The newest blocks of one kind, oldest first, within [`SAMPLES_MAX`] and [`HISTORY_BYTES_MAX`].
+#[derive(Clone, Debug, Default)]
+struct Blocks<T> {
+    blocks: VecDeque<Arc<T>>,
+    bytes: usize,
+}
+
+impl<T: Columns> Blocks<T> {
+    fn push(&mut self, block: T) {
+        self.bytes += block.bytes();
+        self.blocks.push_back(Arc::new(block));
+        while self.blocks.len() > SAMPLES_MAX || (self.bytes > HISTORY_BYTES_MAX && self.blocks.len() > SAMPLES_MIN) {
+            let Some(oldest) = self.blocks.pop_front() else { break };
+            self.bytes -= oldest.bytes();
+        }
     }
-    blocks.push_back(Arc::new(block));
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.blocks.iter().map(|block| &**block)
+    }
+}
+
+/// What a block's columns take in memory, each at its own length: those of a malformed peer differ.
+trait Columns {
+    fn bytes(&self) -> usize;
+}
+
+impl Columns for HostGauges {
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.probe_cpu) + self.probe_cpu.iter().map(|(source, _)| source.len()).sum::<usize>()
+    }
+}
+
+impl Columns for ContainerGauges {
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.containers)
+            + size_of_val(&*self.cpu)
+            + size_of_val(&*self.memory_kib)
+            + size_of_val(&*self.memory_max_kib)
+    }
+}
+
+impl Columns for ProcessGauges {
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.pids)
+            + size_of_val(&*self.cpu)
+            + size_of_val(&*self.memory_kib)
+            + size_of_val(&*self.open_files)
+    }
 }
 
 fn row<K: Ord, V: Copy>(keys: &[K], key: &K, column: &[V]) -> Option<V> {
@@ -179,19 +230,19 @@ fn row<K: Ord, V: Copy>(keys: &[K], key: &K, column: &[V]) -> Option<V> {
 }
 
 impl History {
-    /// Keeps a block, and forgets the one [`SAMPLES_MAX`] before it.
+    /// Keeps a block, and forgets the oldest of its kind beyond [`SAMPLES_MAX`] or [`HISTORY_BYTES_MAX`].
     pub fn push(&mut self, gauges: Gauges) {
         match gauges {
-            Gauges::Host(block) => push(&mut self.host, block),
-            Gauges::Containers(block) => push(&mut self.containers, block),
-            Gauges::Processes(block) => push(&mut self.processes, block),
+            Gauges::Host(block) => self.host.push(block),
+            Gauges::Containers(block) => self.containers.push(block),
+            Gauges::Processes(block) => self.processes.push(block),
             Gauges::Flows(block) => self.flows = Some(Arc::new(block)),
         }
     }
 
     /// Blocks of the host itself, oldest first.
     pub fn host(&self) -> impl DoubleEndedIterator<Item = &HostGauges> {
-        self.host.iter().map(|block| &**block)
+        self.host.iter()
     }
 
     /// A column of a container, oldest sample first.
@@ -260,5 +311,44 @@ mod tests {
         assert_eq!((cpu.len(), cpu.last()), (SAMPLES_MAX, Some(&(Timestamp(99), 99))));
         assert_eq!(history.process(8, |block| &block.cpu).count(), 0, "unknown pid");
         assert_eq!(history.process(7, |block| &block.memory_kib).count(), 0, "column shorter than the keys");
+    }
+
+    #[test]
+    fn of_large_blocks_fewer_are_kept() {
+        let processes = |rows: u32| {
+            let len = rows as usize;
+            Gauges::Processes(ProcessGauges {
+                pids: (0..rows).collect(),
+                cpu: vec![1; len],
+                memory_kib: vec![1; len],
+                open_files: vec![1; len],
+                ..ProcessGauges::default()
+            })
+        };
+        let containers = |limits| {
+            Gauges::Containers(ContainerGauges { memory_max_kib: vec![0; limits], ..ContainerGauges::default() })
+        };
+        let host = |name| Gauges::Host(HostGauges { probe_cpu: vec![("x".repeat(name), 1)], ..HostGauges::default() });
+        let mib = 1024 * 1024;
+        let cases = [
+            ("a desktop", processes(400), SAMPLES_MAX),
+            ("a busy host", processes(5_000), SAMPLES_MAX),
+            ("a huge host", processes(20_000), 15),
+            ("beyond all bounds", processes(1_000_000), SAMPLES_MIN),
+            ("one column alone", containers(mib / 8), 6),
+            ("one long name", host(mib), 5),
+        ];
+        for (case, block, want) in cases {
+            let mut history = History::default();
+            for _ in 0..SAMPLES_MAX + 10 {
+                history.push(block.clone());
+            }
+            let History { host, containers, processes, .. } = &history;
+            assert_eq!(host.blocks.len() + containers.blocks.len() + processes.blocks.len(), want, "{case}");
+            for _ in 0..SAMPLES_MAX {
+                history.push(Gauges::Processes(ProcessGauges::default()));
+            }
+            assert_eq!((history.processes.blocks.len(), history.processes.bytes), (SAMPLES_MAX, 0), "{case}: all gone");
+        }
     }
 }

@@ -25,6 +25,11 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
 /// the others find it done.
 const PRUNE_WITHIN: Duration = Duration::from_secs(3);
 
+/// When our records are written again after a dead peer came back: at random between these. Later than
+/// [`PRUNE_WITHIN`], so that what was about to be removed is removed by then.
+const REPUBLISH_AFTER: Duration = Duration::from_secs(4);
+const REPUBLISH_WITHIN: Duration = Duration::from_secs(8);
+
 /// Addresses handled in one update: with 3 records of 100 bytes each, well within the 64 KiB of a message.
 const ADDRESSES_AT_ONCE: usize = 128;
 
@@ -58,6 +63,8 @@ struct Registrar<'a> {
     planned: BTreeSet<SocketAddr>,
     /// Of the peers that are gone, those whose records were seen to be removed.
     pruned: BTreeSet<SocketAddr>,
+    /// Addresses of the dead in the last view.
+    mourned: BTreeSet<SocketAddr>,
     /// Since the last success.
     failures: u32,
     publish_at: Instant,
@@ -74,6 +81,7 @@ impl<'a> Registrar<'a> {
             published: BTreeSet::new(),
             planned: BTreeSet::new(),
             pruned: BTreeSet::new(),
+            mourned: BTreeSet::new(),
             failures: 0,
             publish_at: Instant::now(),
             prune_at: None,
@@ -109,6 +117,12 @@ impl<'a> Registrar<'a> {
             self.planned = local;
             self.publish_at = Instant::now();
         }
+        // A partition healed, perhaps: there we were the dead, and our records were removed.
+        if !self.mourned.is_disjoint(&view.live) {
+            let jitter = (REPUBLISH_WITHIN - REPUBLISH_AFTER).mul_f64(rand::random());
+            self.publish_at = self.publish_at.min(Instant::now() + REPUBLISH_AFTER + jitter);
+        }
+        self.mourned.clone_from(&view.gone);
         self.pruned.retain(|address| view.gone.contains(address));
         if !self.gone(view).is_empty() && self.prune_at.is_none() {
             self.prune_at = Some(Instant::now() + PRUNE_WITHIN.mul_f64(rand::random()));
@@ -332,6 +346,39 @@ mod tests {
             registrar.plan(view);
             assert_eq!(registrar.prune_at.is_some(), want, "{view:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_records_are_written_again_when_the_dead_come_back() {
+        let config = Config::new("id".to_owned());
+        let key = "key k { algorithm hmac-sha256; secret \"c2VjcmV0\"; };".parse().unwrap();
+        let status = watch::Sender::new(Status::default());
+        let other = &["10.0.0.6:4030"];
+        let cases: [(&str, &[&str], &[&str], bool); 6] = [
+            // what is new, the live, the gone, whether to publish soon
+            ("another peer", other, &[], false),
+            ("a death", &[], other, false),
+            ("nothing", &[], other, false),
+            ("a dead peer forgotten", &[], &[], false),
+            ("the death again", &[], other, false),
+            ("a return", other, &[], true),
+        ];
+        let mut registrar = Registrar::new(&config, &key, &status);
+        registrar.plan(&view(&["10.0.0.5:4030"], &[], &[]));
+        for (what, live, gone, publishes) in cases {
+            let later = Instant::now() + REFRESH_EVERY;
+            registrar.publish_at = later;
+            registrar.plan(&view(&["10.0.0.5:4030"], live, gone));
+            let soon = Instant::now() + REPUBLISH_AFTER..Instant::now() + REPUBLISH_WITHIN;
+            assert_eq!(soon.contains(&registrar.publish_at), publishes, "{what}");
+            assert_eq!(registrar.publish_at == later, !publishes, "{what}");
+        }
+        // Earlier ones stay.
+        let now = Instant::now();
+        registrar.publish_at = now;
+        registrar.plan(&view(&["10.0.0.5:4030"], &[], other));
+        registrar.plan(&view(&["10.0.0.5:4030"], other, &[]));
+        assert_eq!(registrar.publish_at, now);
     }
 
     fn view(local: &[&str], live: &[&str], gone: &[&str]) -> View {

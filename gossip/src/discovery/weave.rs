@@ -106,20 +106,25 @@ impl Registrar<'_> {
         }
     }
 
+    /// What is new goes first: being found matters more than not being sought where we were.
     async fn publish(&mut self, local: &BTreeSet<Ipv4Addr>) -> Result<(), WeaveError> {
         let former: BTreeSet<Ipv4Addr> = self.published.difference(local).copied().collect();
-        self.delete_all(&former).await?;
-        self.published.retain(|ip| local.contains(ip));
         for ip in local {
             self.published.insert(*ip);
             self.request(Method::PUT, *ip, format!("fqdn={}.", self.dns.name)).await?;
         }
+        self.delete_all(&former).await?;
+        self.published.retain(|ip| local.contains(ip));
         Ok(())
     }
 
+    /// One that weaveDNS refuses to delete it does not have, or will never delete: that is done too.
     async fn delete_all(&self, ips: &BTreeSet<Ipv4Addr>) -> Result<(), WeaveError> {
         for ip in ips {
-            self.request(Method::DELETE, *ip, String::new()).await?;
+            match self.request(Method::DELETE, *ip, String::new()).await {
+                Err(error @ WeaveError::Refused { .. }) => debug!(%ip, %error, "not deleted"),
+                answer => answer?,
+            }
         }
         Ok(())
     }

@@ -27,6 +27,12 @@ const ASK_AFTER: Duration = Duration::from_millis(1000);
 /// How long a peer that is said to be lost has to be heard of again: a few hops that do not wait for company.
 const LOST_FOR: Duration = Duration::from_millis(1000);
 
+/// How often this peer says that it is not lost, however often others say that it is.
+const ANSWER_EVERY: Duration = Duration::from_millis(200);
+
+/// Origins whose beats may come forged over one link: that many may have lost their key to another machine.
+const FORGED_MAX: usize = 3;
+
 /// How often it is seen who has fallen silent.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -89,6 +95,7 @@ impl Mesh {
         let count = self.peers[ME].beat.map_or(1, |beat| beat.count + 1);
         if let Some(beat) = self.chain.beat(count) {
             self.peers[ME].beat = Some(beat);
+            self.beaten = now;
             self.spread_beat(now, ME, delay);
         }
     }
@@ -129,7 +136,14 @@ impl Mesh {
     /// A neighbour of a peer, or a neighbour's neighbour, says that it is lost after this beat.
     pub(super) fn heard_of_loss(&mut self, now: Time, via: Ix, ix: Ix, after: (u32, u32)) {
         if ix == ME {
-            return self.beat(now, BEAT_DELAY_LOST);
+            let due = self.beaten + ANSWER_EVERY;
+            if due <= now {
+                self.beat(now, BEAT_DELAY_LOST);
+            } else if due < self.next_beat {
+                self.next_beat = due;
+                self.arm(due, Timer::Beat);
+            }
+            return;
         }
         if self.last_beat(ix) > after {
             return self.asked_for_beat(now, via, ix, after);
@@ -140,8 +154,11 @@ impl Mesh {
     }
 
     fn lose(&mut self, now: Time, ix: Ix, after: (u32, u32)) {
-        let is_known = self.peers[ix].lost.is_some_and(|(_, before)| before >= after);
-        if is_known || after < self.last_beat(ix) || self.peers[ix].grave.is_some() {
+        // Nobody can be sure of a later beat than the last one here: without this a liar could say so again and again.
+        let after = after.min(self.last_beat(ix));
+        let peer = &self.peers[ix];
+        let is_known = peer.lost.is_some_and(|(since, before)| before >= after || since + LOST_FOR > now);
+        if is_known || after < self.last_beat(ix) || peer.grave.is_some() || !peer.is_proven {
             return;
         }
         self.peers[ix].lost = Some((now, after));
@@ -185,7 +202,23 @@ impl Mesh {
         let origin = OriginId { peer: peer.id, epoch };
         let Some(check) = &mut peer.check else { return Ok(()) };
         match check.check(origin, &beat) {
-            Err(_) => Err(Offence::Forged),
+            // Not by the key it should be: of another machine with the same key, or made up by somebody on the way.
+            Err(_) => {
+                self.counters.forged_beats += 1;
+                let Some(link) = self.links.get_mut(&via) else { return Ok(()) };
+                link.useless += super::USELESS_STEP;
+                link.faults += super::FAULTS_STEP;
+                link.forged.insert(ix);
+                if link.forged.len() > FORGED_MAX {
+                    return Err(Offence::Forged);
+                }
+                if self.peers[ix].parent == Some(via) {
+                    self.peers[ix].parent = None;
+                    self.say(now, via, ix, |handle| Message::Prune { handle });
+                    self.find_parent(now, ix);
+                }
+                Ok(())
+            }
             Ok(Heard::UnknownChain) => Ok(()),
             Ok(Heard::Known) => {
                 self.useless_beat(now, via, ix);
@@ -193,7 +226,7 @@ impl Mesh {
             }
             Ok(Heard::Newer) if peer.grave.is_some() => {
                 let alive = peer.claimed;
-                self.dig_up(now, ix, alive);
+                self.prove(now, ix, alive);
                 self.graft(now, via, ix);
                 Ok(())
             }
@@ -297,7 +330,7 @@ impl Mesh {
         let silent = |peer: &Peer| peer.lost.is_some() || now.saturating_sub(peer.heard) > peer.beat_every + ASK_AFTER;
         let silent: Vec<Ix> = self.peers.others().filter(|(_, peer)| silent(peer)).map(|(ix, _)| ix).collect();
         for ix in silent {
-            if now.saturating_sub(self.peers[ix].heard) > self.config.forget_after {
+            if now.saturating_sub(self.peers[ix].heard) > self.config.forget_after && !self.links.contains_key(&ix) {
                 self.forget(now, ix);
                 continue;
             }
@@ -352,7 +385,8 @@ impl Mesh {
         match Roster::decode(value) {
             Ok(roster) => {
                 let peer = &mut self.peers[ix];
-                let is_other_chain = peer.check.is_none_or(|check| check.last().chain != roster.chain);
+                let chain_of = |roster: &Roster| (roster.chain, roster.anchor);
+                let is_other_chain = peer.roster.as_deref().map(chain_of) != Some(chain_of(&roster));
                 let is_other_run = peer.beat_of != interval.origin().epoch;
                 if is_other_chain || is_other_run {
                     peer.check = Some(BeatCheck::new(roster.chain, roster.anchor));

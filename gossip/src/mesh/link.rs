@@ -1,5 +1,6 @@
 //! What is known of a neighbour, and what it is still to be told.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,9 +29,9 @@ pub(super) struct Link {
     /// What to say first, whatever else there is.
     pub(super) control: Vec<Message>,
     /// Rows of which there may be something to push, to announce, a beat to pass on.
-    pub(super) pushes: Vec<Ix>,
-    pub(super) haves: Vec<Ix>,
-    pub(super) beats: Vec<Ix>,
+    pub(super) pushes: VecDeque<Ix>,
+    pub(super) haves: VecDeque<Ix>,
+    pub(super) beats: VecDeque<Ix>,
     /// When the announcements, or the beats, do not wait for company any more.
     pub(super) due: Option<Time>,
 
@@ -44,6 +45,10 @@ pub(super) struct Link {
     pub(super) pulls: usize,
     /// Intervals that were new to us, and parts of them.
     pub(super) useful: u64,
+    /// Origins of which it brought beats that are not theirs; a few at most.
+    pub(super) forged: BTreeSet<Ix>,
+    /// When its digest was last compared with ours.
+    pub(super) compared: Time,
     /// When the last question was asked that it has answered. It answers in order.
     pub(super) answered: Time,
     /// Since when it has been asked and has not answered, nor been of any other use.
@@ -71,6 +76,8 @@ pub(super) struct Of {
     pub(super) told: Option<Epoch>,
     /// Whether it was sent a part, and will ask for the next.
     pub(super) is_cut: bool,
+    /// Whether it is told the version whatever it is thought to hold.
+    pub(super) must_tell: bool,
     pub(super) in_pushes: bool,
     pub(super) in_haves: bool,
     pub(super) in_beats: bool,
@@ -98,15 +105,17 @@ impl Link {
             of: Vec::new(),
             named: Vec::new(),
             control: Vec::new(),
-            pushes: Vec::new(),
-            haves: Vec::new(),
-            beats: Vec::new(),
+            pushes: VecDeque::new(),
+            haves: VecDeque::new(),
+            beats: VecDeque::new(),
             due: None,
             in_flight: 0,
             window_bytes: WINDOW_BYTES_MAX,
             busy: None,
             pulls: 0,
             useful: 0,
+            forged: BTreeSet::new(),
+            compared: Time::ZERO,
             answered: Time::ZERO,
             mute_since: None,
             faults: 0,
@@ -195,7 +204,7 @@ impl Link {
 
     pub(super) fn queue_push(&mut self, ix: Ix) {
         if !std::mem::replace(&mut self.of_mut(ix).in_pushes, true) {
-            self.pushes.push(ix);
+            self.pushes.push_back(ix);
         }
     }
 
@@ -203,7 +212,7 @@ impl Link {
     /// whether the link's next time to send is another now.
     pub(super) fn queue_have(&mut self, ix: Ix, due: Time) -> bool {
         if !std::mem::replace(&mut self.of_mut(ix).in_haves, true) {
-            self.haves.push(ix);
+            self.haves.push_back(ix);
         }
         self.hasten(due)
     }
@@ -211,7 +220,7 @@ impl Link {
     /// The same for a beat.
     pub(super) fn queue_beat(&mut self, ix: Ix, due: Time) -> bool {
         if !std::mem::replace(&mut self.of_mut(ix).in_beats, true) {
-            self.beats.push(ix);
+            self.beats.push_back(ix);
         }
         self.hasten(due)
     }

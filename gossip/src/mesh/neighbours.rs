@@ -9,12 +9,15 @@ use rand::seq::IteratorRandom as _;
 
 use super::life::Life;
 use super::peers::Ix;
-use super::{Mesh, Output, Time, Timer, Why};
+use super::{Mesh, Offence, Output, Time, Timer, Why};
 use crate::PeerId;
 use crate::message::Message;
 
 /// For how long nobody listens to who misbehaved.
 pub(super) const BAN: Duration = Duration::from_secs(60);
+
+/// How long a neighbour may take to say hello.
+const HELLO_FOR: Duration = Duration::from_secs(10);
 
 /// With fewer links than this each is kept: a peer that has just come needs those it has.
 const LINKS_MIN: usize = 3;
@@ -105,6 +108,11 @@ pub(super) struct Hint {
 }
 
 impl Hint {
+    /// Whether the peer of this row was there.
+    pub(super) fn is_of(&self, ix: Ix) -> bool {
+        self.leads_to == Some(ix)
+    }
+
     /// Of an address at which a peer was.
     pub(super) fn of(now: Time, ix: Ix) -> Hint {
         Hint { found: now, next: now, failures: 0, under_way_until: None, leads_to: Some(ix) }
@@ -173,6 +181,7 @@ impl Mesh {
     /// Dials who should be a neighbour, lets go who need not be one, and tries the silent again.
     pub(super) fn look_after_neighbours(&mut self, now: Time) {
         let wanted = self.rings.neighbours(self.origin.peer, &self.peers[super::ME].places);
+        self.drop_the_silent(now);
         self.keep(now, &wanted);
         let missing: Vec<Ix> = wanted.into_iter().filter(|ix| !self.links.contains_key(ix)).collect();
         for ix in missing {
@@ -185,6 +194,15 @@ impl Mesh {
         self.dial_the_silent(now);
         self.hints.retain(|_, hint| hint.found + HINT_FOR > now);
         self.dial_hints(now);
+    }
+
+    /// Hangs up on who connects and does not say hello.
+    fn drop_the_silent(&mut self, now: Time) {
+        let is_rude = |link: &super::link::Link| link.greeted.is_none() && link.since + HELLO_FOR <= now;
+        let rude: Vec<Ix> = self.links.iter().filter(|(_, link)| is_rude(link)).map(|(ix, _)| *ix).collect();
+        for ix in rude {
+            self.offend(now, ix, Offence::OutOfTurn);
+        }
     }
 
     fn keep(&mut self, now: Time, wanted: &BTreeSet<Ix>) {

@@ -45,13 +45,6 @@ pub(super) struct Pull {
     pub(super) useful: u64,
 }
 
-/// A neighbour that announces before the parent delivers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rival {
-    pub(super) link: Ix,
-    pub(super) wins: u8,
-}
-
 /// Parts of an interval, and who sent them if it was one neighbour.
 #[derive(Debug)]
 pub(super) struct Collected {
@@ -67,18 +60,21 @@ pub(super) struct Peer {
     pub(super) head: Option<Head>,
     pub(super) made: Vec<Made>,
     pub(super) parts: Option<Box<Collected>>,
-    /// An interval did not lead to the state that was signed: begin at nothing.
+    /// The last interval did not lead to the state that was signed.
+    pub(super) was_misled: bool,
+    /// Nor did the one before: begin at nothing.
     pub(super) needs_snapshot: bool,
     /// When to try again what there was no room for.
     pub(super) refused_until: Time,
 
+    /// Whether the peer itself has proven that it is: by a state it signed, or a link.
+    pub(super) is_proven: bool,
     pub(super) parent: Option<Ix>,
     /// Versions in a row that the parent was late with.
     pub(super) misses: u8,
     pub(super) pull: Option<Pull>,
     pub(super) waits_until: Option<Time>,
     pub(super) announced_by: Option<Ix>,
-    pub(super) rival: Option<Rival>,
 
     pub(super) life: Life,
     pub(super) heard: Time,
@@ -114,14 +110,15 @@ impl Peer {
             head: None,
             made: Vec::new(),
             parts: None,
+            was_misled: false,
             needs_snapshot: false,
             refused_until: Time::ZERO,
+            is_proven: false,
             parent: None,
             misses: 0,
             pull: None,
             waits_until: None,
             announced_by: None,
-            rival: None,
             life: Life::Live,
             heard: now,
             claimed: Time::ZERO,
@@ -160,16 +157,17 @@ impl Peers {
         self.index.get(&id).copied()
     }
 
-    /// A row for a peer that has none, and whether it took the place of a forgotten one; `None` if the table is full of
-    /// peers that are not forgotten.
-    pub(super) fn add(&mut self, id: PeerId, heard: Time) -> Option<(Ix, bool)> {
+    /// A row for a peer that has none, and whether it took the place of another, which was forgotten, or of which nothing
+    /// but its name is known; `None` if the table is full of others.
+    pub(super) fn add(&mut self, id: PeerId, heard: Time, is_linked: impl Fn(Ix) -> bool) -> Option<(Ix, bool)> {
         if self.rows.len() < self.rows_max {
             let ix = Ix(u32::try_from(self.rows.len()).ok()?);
             self.rows.push(Peer::new(id, heard));
             self.index.insert(id, ix);
             return Some((ix, false));
         }
-        let oldest = self.all().filter(|ix| self[*ix].grave.is_some()).min_by_key(|ix| self[*ix].heard)?;
+        let is_free = |ix: &Ix| (self[*ix].grave.is_some() || !self[*ix].is_proven) && !is_linked(*ix) && *ix != ME;
+        let oldest = self.all().filter(is_free).min_by_key(|ix| (self[*ix].is_proven, self[*ix].heard))?;
         let forgotten = self[oldest].id;
         self.index.remove(&forgotten);
         self.index.insert(id, oldest);
@@ -182,9 +180,14 @@ impl Peers {
         (0..u32::try_from(self.rows.len()).unwrap_or(u32::MAX)).map(Ix)
     }
 
-    /// All rows but our own and those of the forgotten.
+    /// All rows but our own, those of the forgotten, and those of which nothing but a name is known.
     pub(super) fn others(&self) -> impl Iterator<Item = (Ix, &Peer)> {
-        self.all().zip(&self.rows).skip(1).filter(|(_, peer)| peer.grave.is_none())
+        self.all().zip(&self.rows).skip(1).filter(|(_, peer)| peer.grave.is_none() && peer.is_proven)
+    }
+
+    /// All rows but our own.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Ix, &Peer)> {
+        self.all().zip(&self.rows).skip(1)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {

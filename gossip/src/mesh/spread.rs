@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::link::{Link, Named};
 use super::neighbours;
-use super::peers::{At, Collected, Ix, ME, Made, Pull, Rival};
+use super::peers::{At, Collected, Ix, ME, Made, Pull};
 use super::{
-    FAULTS_STEP, HAVE_DELAY, INTERVAL_BYTES, MUTE_AFTER, Mesh, Offence, Output, PULL_RTTS, PULL_TIMEOUT, PULLS_MAX,
-    Time, Timer, WAIT, Why, life,
+    DIGEST_EVERY, FAULTS_STEP, HAVE_DELAY, INTERVAL_BYTES, MUTE_AFTER, Mesh, Offence, Output, PULL_RTTS, PULL_TIMEOUT,
+    PULLS_MAX, Time, Timer, USELESS_STEP, WAIT, Why, life,
 };
 use crate::head::Head;
 use crate::message::{From, Handle, Message};
@@ -28,12 +28,11 @@ const MADE_MAX: usize = 4;
 /// Versions in a row that a parent may be late with.
 const MISSES_MAX: u8 = 2;
 
-/// Versions in a row by which a neighbour must be ahead of the parent to take its place. One is enough: announcements wait
-/// for company and pushes do not, so who is ahead is so by far.
-const WINS: u8 = 1;
-
 /// Messages a second without use, such as what is known already, that a busy mesh may explain.
 const USELESS_MAX: u32 = 20_000;
+
+/// Statements to a neighbour that wait, at most: some for each origin there may be.
+const CONTROL_MAX: usize = 16 * 1024;
 
 /// When to try again to hold what was too much.
 const REFUSED_FOR: Time = Time::from_secs(10);
@@ -42,16 +41,16 @@ impl Mesh {
     // Links.
 
     pub(super) fn up(&mut self, now: Time, peer: PeerId, address: std::net::SocketAddr, dialed: bool) {
-        let Some(ix) = self.row(now, peer, now) else {
+        let Some(ix) = self.row(peer, now) else {
             self.outputs.push_back(Output::Disconnect { peer, why: Why::Unwanted });
             return;
         };
-        self.links_to(now, ix, address, dialed);
         if ix == ME || self.peers[ix].dial.banned_until > now {
             let why = if ix == ME { Why::Unwanted } else { Why::Misbehaved(Offence::OutOfTurn) };
             self.outputs.push_back(Output::Disconnect { peer, why });
             return;
         }
+        self.links_to(now, ix, address, dialed);
         self.down(now, ix);
         if self.links.is_empty() {
             // Who has forgotten this peer takes only what is newer than what it had. How long it was alone is no matter:
@@ -70,16 +69,26 @@ impl Mesh {
     }
 
     /// The row of a peer, if there is room; of a new one, with when it was heard of.
-    fn row(&mut self, now: Time, peer: PeerId, heard: Time) -> Option<Ix> {
+    fn row(&mut self, peer: PeerId, heard: Time) -> Option<Ix> {
         if let Some(ix) = self.peers.find(peer) {
             return Some(ix);
         }
-        let (ix, is_reused) = self.peers.add(peer, heard)?;
+        let links = &self.links;
+        let (ix, is_reused) = self.peers.add(peer, heard, |ix| links.contains_key(&ix))?;
         if is_reused {
-            self.links.values_mut().for_each(|link| link.forget(ix));
+            self.forget_row(ix);
         }
-        self.met(now, ix);
         Some(ix)
+    }
+
+    /// Another peer has this row now.
+    fn forget_row(&mut self, ix: Ix) {
+        self.backlog.remove(&ix);
+        self.hints.retain(|_, hint| !hint.is_of(ix));
+        self.links.values_mut().for_each(|link| link.forget(ix));
+        for peer in self.peers.iter_mut() {
+            peer.announced_by = peer.announced_by.filter(|link| *link != ix);
+        }
     }
 
     /// Forgets a link, and finds other ways for what came over it.
@@ -87,10 +96,9 @@ impl Mesh {
         let Some(link) = self.links.remove(&gone) else { return };
         self.ready.remove(&gone);
         let concerned: Vec<Ix> =
-            self.peers.others().filter(|(_, peer)| peer.depends_on(gone)).map(|(ix, _)| ix).collect();
+            self.peers.named().filter(|(_, peer)| peer.depends_on(gone)).map(|(ix, _)| ix).collect();
         for ix in concerned {
             let peer = &mut self.peers[ix];
-            peer.rival = peer.rival.filter(|rival| rival.link != gone);
             peer.announced_by = peer.announced_by.filter(|link| *link != gone);
             peer.pull = peer.pull.filter(|pull| pull.via != gone);
             if peer.parent == Some(gone) {
@@ -129,7 +137,7 @@ impl Mesh {
             if of.at >= at {
                 continue;
             }
-            if of.is_child {
+            if of.is_child && !of.is_cut {
                 link.queue_push(ix);
                 self.ready.insert(to);
             } else if link.queue_have(ix, now + HAVE_DELAY) {
@@ -171,17 +179,17 @@ impl Mesh {
         }
         link.control = rest.collect();
         while frame.len() < FRAME_BYTES
-            && let Some(ix) = link.haves.pop()
+            && let Some(ix) = link.haves.pop_front()
         {
             self.announce(now, link, ix, &mut frame);
         }
         while frame.len() < FRAME_BYTES
-            && let Some(ix) = link.beats.pop()
+            && let Some(ix) = link.beats.pop_front()
         {
             self.pass_beat(now, link, ix, &mut frame);
         }
         while frame.len() < FRAME_BYTES
-            && let Some(ix) = link.pushes.pop()
+            && let Some(ix) = link.pushes.pop_front()
         {
             self.push(now, link, ix, &mut frame);
         }
@@ -213,9 +221,10 @@ impl Mesh {
     fn announce(&mut self, now: Time, link: &mut Link, ix: Ix, frame: &mut Vec<u8>) {
         let of = link.of_mut(ix);
         of.in_haves = false;
+        let must_tell = std::mem::take(&mut of.must_tell);
         let (of, peer) = (*of, &self.peers[ix]);
         let version = peer.at.version;
-        let is_news = of.at < peer.at && version > Version::ZERO && peer.grave.is_none();
+        let is_news = (of.at < peer.at || must_tell) && version > Version::ZERO && peer.grave.is_none();
         if !is_news || life::is_nearly_forgotten(now, ix, peer, self.config.forget_after) {
             return;
         }
@@ -291,6 +300,9 @@ impl Mesh {
         let Some(ix) = self.peers.find(from) else { return };
         let Some(link) = self.links.get_mut(&ix) else { return };
         link.bytes_in += frame.len() as u64;
+        if link.greeted.is_some() {
+            self.heard_from(now, ix); // it can be whatever it says
+        }
         self.counters.frames_received += 1;
         for message in wire::decode(frame.clone()) {
             let taken = match message {
@@ -307,7 +319,8 @@ impl Mesh {
                 return;
             }
         }
-        if self.links.get(&ix).is_some_and(|link| link.useless > USELESS_MAX) {
+        let is_flood = |link: &Link| link.useless > USELESS_MAX || link.control.len() > CONTROL_MAX;
+        if self.links.get(&ix).is_some_and(is_flood) {
             self.offend(now, ix, Offence::Flood);
         }
     }
@@ -389,7 +402,7 @@ impl Mesh {
         link.greeted = Some(origin.epoch);
         link.keep_theirs = keep;
         // Who is here is alive, whatever was said of it.
-        self.dig_up(now, via, now);
+        self.prove(now, via, now);
         self.heard_from(now, via);
         self.peers[via].dial.has_answered();
         Ok(())
@@ -407,7 +420,7 @@ impl Mesh {
         let is_new = self.peers.find(peer).is_none();
         let silent = Time::from_millis(silent_ms.into()).min(now);
         let is_dead = is_new && silent >= self.config.forget_after;
-        let row = if is_dead { None } else { self.row(now, peer, now - silent) };
+        let row = if is_dead { None } else { self.row(peer, now - silent) };
         let named = row.map_or(Named::Refused, |ix| Named::Row(ix, at.epoch));
         let handles_max = self.config.limits.origins_max;
         if !self.link(via).name(handle, named, handles_max) {
@@ -441,22 +454,23 @@ impl Mesh {
         }
         let peer = &mut self.peers[ix];
         if ix == ME {
-            if at > peer.at {
+            if at > peer.at && peer.waits_until.is_none_or(|until| until <= now) {
                 // Not by us in this run. Its signature will tell whether by our key.
+                peer.waits_until = Some(now + PULL_TIMEOUT);
                 self.want(now, via, ix);
             }
             return;
         }
-        if let Some(grave) = peer.grave {
-            if at <= grave {
-                // Nothing that it wrote since; perhaps it has lived on in silence.
-                if at == grave && peer.waits_until.is_none_or(|until| until <= now) {
-                    peer.waits_until = Some(now + PULL_TIMEOUT);
-                    self.ask_for_beat(now, via, ix);
-                }
-                return;
+        // That a forgotten one wrote more is to be proven first.
+        if let Some(grave) = peer.grave
+            && at <= grave
+        {
+            // Nothing that it wrote since; perhaps it has lived on in silence.
+            if at == grave && peer.waits_until.is_none_or(|until| until <= now) {
+                peer.waits_until = Some(now + PULL_TIMEOUT);
+                self.ask_for_beat(now, via, ix);
             }
-            self.dig_up(now, ix, now);
+            return;
         }
         let peer = &self.peers[ix];
         if at > peer.at {
@@ -473,12 +487,15 @@ impl Mesh {
 
     /// A neighbour holds more than we do.
     fn consider(&mut self, now: Time, via: Ix, ix: Ix) {
+        if via == ix {
+            // Nobody has it earlier than who writes it.
+            self.drop_pull(ix);
+        }
         let peer = &mut self.peers[ix];
         if peer.pull.is_some() || peer.refused_until > now {
             return;
         }
         match peer.parent {
-            // Nobody has it earlier than who writes it.
             Some(parent) if parent != via && via != ix => {
                 if peer.waits_until.is_none() {
                     peer.waits_until = Some(now + WAIT);
@@ -503,7 +520,6 @@ impl Mesh {
         link.of_mut(ix).is_child = false;
         let old = self.peers[ix].parent.replace(via);
         self.peers[ix].misses = 0;
-        self.peers[ix].rival = None;
         if let Some(old) = old.filter(|old| *old != via) {
             self.say(now, old, ix, |handle| Message::Prune { handle });
         }
@@ -586,10 +602,11 @@ impl Mesh {
     /// If some neighbour holds more of an origin, asks one; any that has the fewest questions already.
     pub(super) fn catch_up(&mut self, now: Time, ix: Ix) {
         let peer = &self.peers[ix];
-        if ix == ME || peer.pull.is_some() || peer.refused_until > now || peer.grave.is_some() {
+        if ix == ME || peer.pull.is_some() || peer.refused_until > now {
             return;
         }
-        let has_more = self.links.iter().filter(|(_, link)| link.of(ix).at > peer.at);
+        let at = peer.grave.unwrap_or(peer.at);
+        let has_more = self.links.iter().filter(|(_, link)| link.of(ix).at > at);
         let best = has_more.min_by_key(|(via, link)| (link.faults / FAULTS_STEP, link.pulls, **via));
         let Some(via) = best.map(|(via, _)| *via) else { return };
         match peer.parent {
@@ -600,7 +617,7 @@ impl Mesh {
 
     /// Grafts a neighbour that holds what we hold, for an origin that has no parent. Prefers the origin itself; children
     /// are out of the question, they have it from us.
-    fn find_parent(&mut self, now: Time, ix: Ix) {
+    pub(super) fn find_parent(&mut self, now: Time, ix: Ix) {
         use rand::seq::IteratorRandom as _;
         let peer = &self.peers[ix];
         if ix == ME || peer.parent.is_some() || peer.grave.is_some() {
@@ -678,21 +695,21 @@ impl Mesh {
     }
 
     fn compare(&mut self, now: Time, via: Ix, theirs: [u8; 16]) {
+        let link = self.link(via);
+        if link.compared + DIGEST_EVERY / 6 > now {
+            link.useless += USELESS_STEP;
+            return;
+        }
+        link.compared = now;
         if self.replica.digest().hash() == theirs {
             return;
         }
-        let all: Vec<Ix> = self.peers.all().collect();
-        let peers = &self.peers;
-        let link = self.links.get_mut(&via).expect("it is checked before each message");
-        for ix in all {
-            let of = link.of_mut(ix);
-            if !of.is_child {
-                // What they were thought to hold may be wrong.
-                of.at = At::default();
-            }
-            if peers[ix].grave.is_none() {
-                link.queue_have(ix, now);
-            }
+        let held: Vec<Ix> = self.peers.all().filter(|ix| self.peers[*ix].at.version > Version::ZERO).collect();
+        let link = self.link(via);
+        for ix in held {
+            // What they are thought to hold may be wrong.
+            link.of_mut(ix).must_tell = true;
+            link.queue_have(ix, now);
         }
         self.ready.insert(via);
     }
@@ -714,7 +731,8 @@ impl Mesh {
             self.useless_push(now, via, ix, reached);
             return Ok(());
         }
-        if peer.head.as_ref() != Some(&head) && !head.verify(&*self.signatures, self.config.cluster, origin) {
+        let is_verified = ix != ME && epoch == peer.at.epoch && peer.head.as_ref() == Some(&head);
+        if !is_verified && !head.verify(&*self.signatures, self.config.cluster, origin) {
             return Err(Offence::Forged);
         }
         if ix == ME {
@@ -750,15 +768,22 @@ impl Mesh {
     fn collect_parts(&mut self, now: Time, via: Ix, ix: Ix, interval: Interval) -> Option<(Interval, Option<Ix>)> {
         let (origin, span) = (interval.origin(), interval.span());
         let bytes_max = self.config.limits.bytes_per_origin_max;
+        let is_answer = self.peers[ix].pull.is_some_and(|pull| pull.via == via);
+        if !span.is_whole() && !is_answer {
+            // Parts are collected when they were asked for.
+            self.link(via).useless += 1;
+            self.catch_up(now, ix);
+            return None;
+        }
         let peer = &mut self.peers[ix];
         let goes_on = |collected: &Collected| {
             let position = collected.parts.position();
             position.origin == origin && position.version == span.since
         };
-        let collected = peer.parts.take().filter(|collected| goes_on(collected));
-        if span.is_whole() && collected.is_none() {
+        if span.is_whole() && !peer.parts.as_ref().is_some_and(|collected| goes_on(collected)) {
             return Some((interval, Some(via)));
         }
+        let collected = peer.parts.take().filter(|collected| goes_on(collected));
         let mut collected = collected
             .unwrap_or_else(|| Box::new(Collected { parts: Parts::new(origin, span.since, bytes_max), by: Some(via) }));
         collected.by = collected.by.filter(|by| *by == via);
@@ -776,6 +801,27 @@ impl Mesh {
     }
 
     fn apply(&mut self, now: Time, via: Ix, ix: Ix, whole: Whole) -> Result<(), Offence> {
+        self.apply_to(now, via, ix, whole, false)
+    }
+
+    /// An interval did not lead to the state that was signed: asks again, best somebody else. The second time for all of
+    /// it: what is held may be what the origin says no longer.
+    fn begin_again(&mut self, now: Time, via: Ix, ix: Ix) {
+        self.drop_pull(ix);
+        let link = self.link(via);
+        link.faults += FAULTS_STEP;
+        link.useless += USELESS_STEP;
+        let peer = &mut self.peers[ix];
+        peer.needs_snapshot = std::mem::replace(&mut peer.was_misled, true);
+        if peer.parent == Some(via) {
+            peer.parent = None;
+        }
+        self.say(now, via, ix, |handle| Message::Prune { handle });
+        self.catch_up(now, ix);
+    }
+
+    /// Applies what may be applied. `peer_was_forgotten`: what was held before contradicts it, and has been put aside.
+    fn apply_to(&mut self, now: Time, via: Ix, ix: Ix, whole: Whole, peer_was_forgotten: bool) -> Result<(), Offence> {
         let Whole { interval, head, forward, by } = whole;
         let is_only_theirs = interval.is_snapshot() && by == Some(via);
         let held = self.replica.origin(interval.origin().peer).filter(|_| interval.is_snapshot());
@@ -787,6 +833,7 @@ impl Mesh {
                 return Ok(());
             }
             Err(ApplyError::Gap { .. }) => {
+                self.link(via).useless += USELESS_STEP;
                 self.want(now, via, ix);
                 return Ok(());
             }
@@ -794,22 +841,29 @@ impl Mesh {
                 tracing::warn!(%refused, "not taken");
                 self.counters.refused += 1;
                 self.peers[ix].refused_until = now + REFUSED_FOR;
+                self.arm_peer(now + REFUSED_FOR, ix);
                 self.answered(now, ix);
                 return Ok(());
             }
-            // From a snapshot nobody but the sender can be to blame. Otherwise the origin may have said two things under
-            // one version, and the sender believe the other one.
+            // The origin has said two things under one version: two machines have one key. The sender believes the other
+            // one, and can prove it. What is held is put aside for it.
+            Err(ApplyError::Equivocation { .. }) if interval.is_snapshot() && !peer_was_forgotten => {
+                tracing::debug!(peer = %self.peers[ix].id, "says two things under one version");
+                self.replica.forget(self.peers[ix].id);
+                return self.apply_to(now, via, ix, Whole { interval, head, forward, by }, true);
+            }
+            // From a snapshot of one neighbour nobody else can be to blame.
             Err(_) if is_only_theirs => return Err(Offence::Forged),
             Err(refused) => {
-                tracing::warn!(%refused, "begins with nothing");
-                self.peers[ix].needs_snapshot = true;
-                self.want(now, via, ix);
+                tracing::debug!(%refused, "begins again");
+                self.begin_again(now, via, ix);
                 return Ok(());
             }
         }
         self.counters.applied += 1;
         let held = self.peers[ix].at.version;
         self.hold(via, ix, &interval, head, forward);
+        self.prove(now, ix, self.peers[ix].claimed);
         self.take_roster(now, ix, &interval);
         self.has_new(now, via, ix);
         self.outputs.push_back(Output::Changed { interval, held, differences });
@@ -820,9 +874,13 @@ impl Mesh {
     fn hold(&mut self, via: Ix, ix: Ix, interval: &Interval, head: Head, forward: Option<Made>) {
         let at = At { epoch: interval.origin().epoch, version: interval.span().until };
         let peer = &mut self.peers[ix];
+        if peer.at.epoch != at.epoch {
+            peer.collect_next = Version::ZERO;
+        }
         peer.at = at;
         peer.head = Some(head);
         peer.needs_snapshot = false;
+        peer.was_misled = false;
         peer.parts = None;
         peer.made.clear();
         peer.made.extend(forward);
@@ -834,7 +892,7 @@ impl Mesh {
 
     /// After a new version is held: the parent is judged, the others are told.
     fn has_new(&mut self, now: Time, via: Ix, ix: Ix) {
-        let is_answer = self.peers[ix].pull.is_some();
+        let is_answer = self.peers[ix].pull.is_some_and(|pull| pull.via == via);
         self.answered(now, ix);
         // What a neighbour had to be asked for may be old.
         let alive = if is_answer { self.peers[ix].claimed } else { now };
@@ -849,7 +907,7 @@ impl Mesh {
             }
             // Fetched, while the parent had it to send.
             Some(parent) if is_answer => {
-                peer.misses += 1;
+                peer.misses = peer.misses.saturating_add(1);
                 let is_enough = peer.misses >= MISSES_MAX;
                 if let Some(link) = self.links.get_mut(&parent) {
                     link.faults += FAULTS_STEP;
@@ -874,16 +932,11 @@ impl Mesh {
         }
     }
 
-    /// A neighbour that announced before the parent delivered, several times in a row, is the better parent.
+    /// A neighbour that announced before the parent delivered is the better parent. Announcements wait for company and
+    /// pushes do not, so it is ahead by far.
     fn judge(&mut self, now: Time, ix: Ix, announced_by: Option<Ix>) {
-        let peer = &mut self.peers[ix];
-        peer.rival = match (announced_by, peer.rival) {
-            (None, _) => None,
-            (Some(link), Some(rival)) if rival.link == link => Some(Rival { link, wins: rival.wins + 1 }),
-            (Some(link), _) => Some(Rival { link, wins: 1 }),
-        };
-        if let Some(rival) = peer.rival.filter(|rival| rival.wins >= WINS) {
-            self.graft(now, rival.link, ix);
+        if let Some(better) = announced_by {
+            self.graft(now, better, ix);
         }
     }
 
@@ -909,14 +962,21 @@ impl Mesh {
             self.parent_is_late(now, ix);
         }
         let peer = &self.peers[ix];
-        let next = [peer.pull.map(|pull| pull.until), peer.waits_until].into_iter().flatten().min();
+        if peer.refused_until != Time::ZERO && peer.refused_until <= now {
+            self.peers[ix].refused_until = Time::ZERO;
+            self.catch_up(now, ix);
+        }
+        let peer = &self.peers[ix];
+        let refused = Some(peer.refused_until).filter(|until| *until > now);
+        let next = [peer.pull.map(|pull| pull.until), peer.waits_until, refused].into_iter().flatten().min();
         if let Some(next) = next {
             self.arm_peer(next, ix);
         }
     }
 
     fn unanswered(&mut self, now: Time, ix: Ix, pull: Pull) {
-        let is_slow = |link: &Link| link.useful > pull.useful && link.answered <= pull.asked;
+        let is_slow =
+            |link: &Link| link.useful > pull.useful && link.answered <= pull.asked && now < pull.asked + MUTE_AFTER;
         if self.links.get(&pull.via).is_some_and(is_slow) {
             // It delivers, and has passed over no question: its line is slow. To ask elsewhere would bring the same twice.
             let asked = pull.asked;
@@ -949,12 +1009,16 @@ impl Mesh {
         self.catch_up(now, ix);
     }
 
-    /// The peer is back from the dead, if it was.
-    pub(super) fn dig_up(&mut self, now: Time, ix: Ix, alive: Time) {
+    /// The peer has proven that it is, or that it was alive after it was forgotten.
+    pub(super) fn prove(&mut self, now: Time, ix: Ix, alive: Time) {
         let peer = &mut self.peers[ix];
-        if peer.grave.take().is_some() {
+        let was_forgotten = peer.grave.take().is_some();
+        let was_proven = std::mem::replace(&mut peer.is_proven, true);
+        if was_forgotten {
             peer.waits_until = None;
             peer.heard = alive;
+        }
+        if was_forgotten || !was_proven {
             self.met(now, ix);
         }
     }
@@ -992,9 +1056,6 @@ impl Made {
 
 impl super::peers::Peer {
     fn depends_on(&self, link: Ix) -> bool {
-        self.parent == Some(link)
-            || self.pull.is_some_and(|pull| pull.via == link)
-            || self.rival.is_some_and(|rival| rival.link == link)
-            || self.announced_by == Some(link)
+        self.parent == Some(link) || self.pull.is_some_and(|pull| pull.via == link) || self.announced_by == Some(link)
     }
 }

@@ -27,6 +27,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// Intervals for which there was no room.
     pub refused: u64,
+    /// Beats that did not lead to the anchor their origin signed.
+    pub forged_beats: u64,
     /// Offences, in the order of [`Offence::ALL`].
     pub offences: [u64; Offence::ALL.len()],
 }

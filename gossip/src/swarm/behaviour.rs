@@ -10,8 +10,12 @@ use libp2p::{identify, memory_connection_limits, ping};
 use super::transport::transport;
 use super::{Config, StartError, admission, sync};
 
-/// Handshakes under way, by who began. Whoever fills these up keeps others out only for ten seconds.
-const PENDING_MAX: u32 = 32;
+/// Handshakes under way that others began. Whoever fills these up keeps everybody else out for as long as they go on, and
+/// needs no secret for it; so there are many, of which one host gets few: see [`admission`].
+const PENDING_IN_MAX: u32 = 256;
+
+/// Handshakes under way that we began. One more is denied: that dial fails.
+const PENDING_OUT_MAX: u32 = 32;
 
 /// Connections to one peer. One is used, see [`neighbour`](super::neighbour); the others come of both sides dialling at once,
 /// over IPv4 and IPv6. Were it fewer than four, each side could deny just those the other one kept.
@@ -38,8 +42,8 @@ pub(super) struct Behaviour {
 impl Behaviour {
     fn new(config: &Config) -> Behaviour {
         let limits = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(PENDING_MAX))
-            .with_max_pending_outgoing(Some(PENDING_MAX))
+            .with_max_pending_incoming(Some(PENDING_IN_MAX))
+            .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
         let identify = identify::Config::new("scope/1".to_owned(), config.keypair.public())
             .with_agent_version(config.agent.clone())

@@ -32,6 +32,21 @@ impl Complaints {
     }
 }
 
+/// When something that is of no address was last complained of.
+#[derive(Debug, Default)]
+pub(super) struct Complaint(Option<Instant>);
+
+impl Complaint {
+    /// Whether it is time to complain; if so, not again for a minute.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|last| now.duration_since(last) >= QUIET);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Handshakes broken off from one address, within [`QUIET`], that mean something.
 const BROKEN_OFF: u32 = 3;
 
@@ -76,6 +91,15 @@ mod tests {
         for (host, seconds, want) in cases {
             let now = start + Duration::from_secs(seconds);
             assert_eq!(complaints.is_due([10, 0, 0, host].into(), now), want, "10.0.0.{host} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_address_is_complained_of_once_a_minute() {
+        let start = Instant::now();
+        let mut complaint = Complaint::default();
+        for (seconds, want) in [(0, true), (1, false), (59, false), (60, true), (119, false), (120, true)] {
+            assert_eq!(complaint.is_due(start + Duration::from_secs(seconds)), want, "after {seconds} s");
         }
     }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use libp2p::multiaddr::Multiaddr;
-use libp2p::{TransportError, swarm};
+use libp2p::{TransportError, memory_connection_limits, swarm};
 
 use super::transport::Failure;
 use crate::PeerId;
@@ -62,7 +62,15 @@ pub enum Denied {
     /// [`Config::links_max`](super::Config::links_max).
     #[error("there are {0} neighbours already")]
     LinksMax(usize),
-    /// A ban, a limit of connections or of memory, or a key that is not ed25519.
+    /// [`Config::memory_bytes_max`](super::Config::memory_bytes_max).
+    #[error("this process takes {resident_bytes} bytes of memory, and above {bytes_max} connects to nobody new")]
+    Memory {
+        /// What it takes.
+        resident_bytes: usize,
+        /// What it may.
+        bytes_max: usize,
+    },
+    /// A ban, a limit of connections, or a key that is not ed25519.
     #[error("{0}")]
     Limit(String),
 }
@@ -103,9 +111,15 @@ impl DialError {
 }
 
 impl Denied {
-    fn from_cause(cause: &swarm::ConnectionDenied) -> Denied {
+    pub(super) fn from_cause(cause: &swarm::ConnectionDenied) -> Denied {
         if let Some(denied) = cause.downcast_ref::<Denied>() {
             return denied.clone();
+        }
+        if let Some(exceeded) = cause.downcast_ref::<memory_connection_limits::MemoryUsageLimitExceeded>() {
+            return Denied::Memory {
+                resident_bytes: exceeded.process_physical_memory_bytes(),
+                bytes_max: exceeded.max_allowed_bytes(),
+            };
         }
         Denied::Limit(cause.source().map_or_else(|| cause.to_string(), ToString::to_string))
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,13 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::behaviour::Behaviour;
-use super::complaints::{BrokenOff, Complaints};
-use super::dial::DialError;
+use super::complaints::{BrokenOff, Complaint, Complaints};
+use super::dial::{Denied, DialError};
 use super::link::{self, DownReason};
 use super::listen::{Listener, multiaddr};
 use super::neighbour::{Connection, Link, Neighbour, Running};
 use super::outbox::{DIALS_MAX, Outbox};
-use super::traffic::Traffic;
 use super::{Command, Config, Event};
 use crate::PeerId;
 
@@ -68,8 +68,8 @@ pub(super) struct Driver {
     bans: BTreeMap<PeerId, Instant>,
     outbox: Outbox,
     complaints: Complaints,
+    memory_complaint: Complaint,
     broken_off: BrokenOff,
-    traffic: Arc<Traffic>,
 }
 
 impl Driver {
@@ -92,17 +92,13 @@ impl Driver {
             bans: BTreeMap::new(),
             outbox: Outbox::default(),
             complaints: Complaints::default(),
+            memory_complaint: Complaint::default(),
             broken_off: BrokenOff::default(),
-            traffic: Arc::default(),
         }
     }
 
     pub(super) fn addresses(&self) -> watch::Receiver<Vec<SocketAddr>> {
         self.addresses.subscribe()
-    }
-
-    pub(super) fn traffic(&self) -> Arc<Traffic> {
-        self.traffic.clone()
     }
 
     /// Waits until the ports the system picked are known; returns what is listened on.
@@ -203,8 +199,18 @@ impl Driver {
         } else {
             debug!(?peer, ?addresses, %reason, "dial failed");
         }
+        if let DialError::Denied(denied) = &reason {
+            self.complain_of_memory(denied);
+        }
         if self.attempts.len() + self.outbox.dials() < DIALS_MAX {
             self.outbox.push(Event::DialFailed { peer, addresses, reason });
+        }
+    }
+
+    /// Tells a person, once in a while, that nobody can join us for want of memory.
+    fn complain_of_memory(&mut self, denied: &Denied) {
+        if matches!(denied, Denied::Memory { .. }) && self.memory_complaint.is_due(Instant::now()) {
+            warn!("new connections are denied: {denied}");
         }
     }
 
@@ -254,19 +260,21 @@ impl Driver {
     }
 
     fn start_link(&mut self, peer: PeerId, events: mpsc::Sender<Event>) {
-        let neighbour = self.neighbours.entry(peer).or_default();
-        let Some(connection) = neighbour.ready() else { return };
-        let (Some(inbound), Some(outbound)) = (connection.inbound.take(), connection.outbound.take()) else { return };
+        let announced = self.neighbours.get_mut(&peer).filter(|it| matches!(it.link, Link::Announced));
+        let neighbour = announced.expect("an Up that waits is taken back when there is no link to come");
+        let (id, inbound, outbound) = neighbour.take_substreams().expect("only a ready connection is announced");
+        // Until here the link could be taken back: then the dial has failed.
+        self.attempts.remove(&id);
         let (sender, frames) = link::queue();
-        let (traffic, end) = (self.traffic.open(peer), CancellationToken::new());
+        let (received_bytes, end) = (Arc::<AtomicU64>::default(), CancellationToken::new());
         neighbour.link = Link::Running(Running {
             frames: sender,
-            traffic: traffic.clone(),
+            received_bytes: received_bytes.clone(),
             end: end.clone(),
             reason: None,
-            received_bytes: 0,
+            received_bytes_before: 0,
         });
-        self.links.spawn(link::Link { peer, inbound, outbound, frames, events, traffic, end }.run());
+        self.links.spawn(link::Link { peer, inbound, outbound, frames, events, received_bytes, end }.run());
     }
 
     /// Ends a link, if there is one, and the connection it is on. What becomes of it is seen when its task has ended.
@@ -299,7 +307,6 @@ impl Driver {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let Link::Running(link) = std::mem::take(&mut neighbour.link) else { return };
         let reason = link.reason.unwrap_or(DownReason::Closed);
-        self.traffic.close(&peer);
         debug!(%peer, %reason, "link down");
         self.outbox.push(Event::Down { peer, reason });
         self.settle(peer);
@@ -348,9 +355,8 @@ impl Driver {
         if let Some(connection) = neighbour.choose(we_decide) {
             self.swarm.behaviour_mut().sync.open(peer, connection);
         }
-        let Some(&mut Connection { id, address, dialed, .. }) = neighbour.ready() else { return };
+        let Some(&mut Connection { address, dialed, .. }) = neighbour.ready() else { return };
         neighbour.link = Link::Announced;
-        self.attempts.remove(&id);
         debug!(%peer, %address, dialed, "link up");
         self.outbox.push(Event::Up { peer, address, dialed });
     }

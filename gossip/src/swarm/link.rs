@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use futures::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::dial::is_closed;
-use super::traffic::LinkTraffic;
 use super::{Event, FRAME_BYTES_MAX};
 use crate::PeerId;
 
@@ -74,18 +73,19 @@ pub(super) struct Link {
     pub(super) outbound: Stream,
     pub(super) frames: Frames,
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) traffic: LinkTraffic,
+    /// Counts what comes.
+    pub(super) received_bytes: Arc<AtomicU64>,
     pub(super) end: CancellationToken,
 }
 
 impl Link {
     /// Reads and writes until either fails or the link is ended. Sends no more events after it returned.
     pub(super) async fn run(self) -> (PeerId, DownReason) {
-        let Link { peer, inbound, outbound, frames, events, traffic, end } = self;
+        let Link { peer, inbound, outbound, frames, events, received_bytes, end } = self;
         let reason = tokio::select! {
             () = end.cancelled() => DownReason::Closed,
-            Err(reason) = read(peer, inbound, &events, &traffic) => reason,
-            Err(reason) = write(peer, outbound, frames, &events, &traffic) => reason,
+            Err(reason) = read(peer, inbound, &events, &received_bytes) => reason,
+            Err(reason) = write(peer, outbound, frames, &events) => reason,
             else => DownReason::Closed,
         };
         (peer, reason)
@@ -96,7 +96,7 @@ async fn read(
     from: PeerId,
     inbound: Stream,
     events: &mpsc::Sender<Event>,
-    traffic: &LinkTraffic,
+    received_bytes: &AtomicU64,
 ) -> Result<(), DownReason> {
     let mut inbound = BufReader::new(inbound);
     loop {
@@ -108,7 +108,7 @@ async fn read(
         }
         let mut frame = vec![0; bytes as usize];
         inbound.read_exact(&mut frame).await.map_err(|error| broken(&error))?;
-        traffic.received(LENGTH_BYTES + frame.len());
+        received_bytes.fetch_add((LENGTH_BYTES + frame.len()) as u64, Relaxed);
         let event = Event::Received { from, frame: frame.into() };
         events.send(event).await.map_err(|_| DownReason::Closed)?;
     }
@@ -119,7 +119,6 @@ async fn write(
     mut outbound: Stream,
     mut frames: Frames,
     events: &mpsc::Sender<Event>,
-    traffic: &LinkTraffic,
 ) -> Result<(), DownReason> {
     let mut batch = Vec::new();
     while let Some(frame) = frames.next().await {
@@ -131,7 +130,6 @@ async fn write(
         }
         outbound.write_all(&batch).await.map_err(|error| broken(&error))?;
         outbound.flush().await.map_err(|error| broken(&error))?;
-        traffic.sent(batch.len());
         batch.clear();
         batch.shrink_to(BATCH_BYTES);
         events.send(Event::Sent { to, bytes }).await.map_err(|_| DownReason::Closed)?;

@@ -1,6 +1,8 @@
 //! What the driver knows of one peer: its connections, which of them is used, and the link on that one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libp2p::swarm::{ConnectionId, Stream};
@@ -8,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::dial::DialError;
 use super::link::{DownReason, FrameSender};
-use super::traffic::LinkTraffic;
 
 /// A connection whose handshakes are done.
 #[derive(Debug)]
@@ -43,13 +44,14 @@ pub(super) enum Link {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) frames: FrameSender,
-    pub(super) traffic: LinkTraffic,
+    /// Counted by the task, lengths included.
+    pub(super) received_bytes: Arc<AtomicU64>,
     /// Ends the task.
     pub(super) end: CancellationToken,
     /// Why it was ended, if not by itself.
     pub(super) reason: Option<DownReason>,
-    /// Bytes received when last looked at.
-    pub(super) received_bytes: u64,
+    /// The same when last looked at.
+    pub(super) received_bytes_before: u64,
 }
 
 /// One peer with at least one connection, or a link that is ending.
@@ -92,11 +94,17 @@ impl Neighbour {
         self.chosen().filter(|it| it.inbound.is_some() && it.outbound.is_some())
     }
 
+    /// The substreams of a connection that is [`ready`](Neighbour::ready), to read from and to write on.
+    pub(super) fn take_substreams(&mut self) -> Option<(ConnectionId, Stream, Stream)> {
+        let connection = self.ready()?;
+        Some((connection.id, connection.inbound.take()?, connection.outbound.take()?))
+    }
+
     /// Notes whether anything came over the link since the last call.
     pub(super) fn listen_for_life(&mut self, now: Instant) {
         let Link::Running(link) = &mut self.link else { return };
-        let received_bytes = link.traffic.received_bytes();
-        let came = std::mem::replace(&mut link.received_bytes, received_bytes) != received_bytes;
+        let received_bytes = link.received_bytes.load(Relaxed);
+        let came = std::mem::replace(&mut link.received_bytes_before, received_bytes) != received_bytes;
         if came && let Some(connection) = self.chosen() {
             connection.heard = now;
         }

@@ -25,7 +25,7 @@ enum Event {
     Unsay { host: u32, from: usize, count: usize },
     /// A busy host goes on.
     Churn { host: u32, step: u32 },
-    /// All a host says is said anew.
+    /// A host says other things than before: what differs comes at once, removals first.
     Replace { host: u32, from: usize, count: usize },
     /// A host is heard of, or not.
     Life { host: u32, life: Life },
@@ -79,7 +79,8 @@ fn happen(writer: &mut Writer, event: &Event) {
         }
         Event::Replace { host: number, from, count } => {
             let (host, peer) = host(*number);
-            writer.replace(&peer, some(&host, from, count).into_iter().map(Change::put));
+            let old = host.facts().into_iter().map(|fact| Change::Remove(fact.key()));
+            writer.apply(&peer, old.chain(some(&host, from, count).into_iter().map(Change::put)));
         }
         Event::Churn { host: number, step } => {
             let (host, peer) = host(*number);

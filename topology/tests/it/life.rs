@@ -8,7 +8,7 @@ use topology::gauges::{ContainerGauges, Gauges, HostGauges};
 use topology::graph::Change;
 use topology::report::report;
 use topology::summary::Summary;
-use topology::{Cluster, Kind, Life, NodeId, Options, Timestamp, View};
+use topology::{Cluster, Key, Kind, Life, NodeId, Options, Timestamp, View};
 
 use crate::fixture::{NOW, container_id, peer, write};
 
@@ -132,7 +132,7 @@ fn hosts_of_one_name_stay_two_and_have_a_life_each() {
 }
 
 #[test]
-fn a_life_may_be_told_before_the_facts_and_survives_a_snapshot() {
+fn a_life_may_be_told_before_the_facts_and_survives_them() {
     let life = Life::Gone { since: ago(1) };
     let mut writer = Writer::default();
     writer.set_life(&peer("a"), life);
@@ -140,7 +140,7 @@ fn a_life_may_be_told_before_the_facts_and_survives_a_snapshot() {
     write(&mut writer, "host a 10.0.0.1/24");
     let of = |writer: &mut Writer| writer.cluster().host(&peer("a")).map(|entry| entry.life);
     assert_eq!(of(&mut writer), Some(life));
-    writer.replace(&peer("a"), []);
+    writer.apply(&peer("a"), [Change::Remove(Key::Host)]);
     assert_eq!(of(&mut writer), Some(life));
     writer.forget(&peer("a"));
     write(&mut writer, "host a 10.0.0.1/24");

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::{ADDRESSES_MAX, Driver};
 use crate::PeerId;
 use crate::swarm::behaviour::BehaviourEvent;
-use crate::swarm::dial::{DialError, is_handshake_failure};
+use crate::swarm::dial::{Denied, DialError, is_handshake_failure};
 use crate::swarm::link::DownReason;
 use crate::swarm::listen::socket_address;
 use crate::swarm::neighbour::{Connection, Link};
@@ -158,7 +158,11 @@ impl Driver {
 
     fn on_stranger(&mut self, address: SocketAddr, error: &ListenError) {
         debug!(%address, ?error, "a connection to us failed");
-        let ListenError::Transport(error) = error else { return };
+        let error = match error {
+            ListenError::Transport(error) => error,
+            ListenError::Denied { cause } => return self.complain_of_memory(&Denied::from_cause(cause)),
+            _ => return,
+        };
         let now = Instant::now();
         if is_handshake_failure(error)
             && self.broken_off.is_habit(address.ip(), now)

@@ -1,4 +1,4 @@
-//! A stand-in for weaveDNS's HTTP API: keeps what it is asked, always answers the same.
+//! A stand-in for weaveDNS's HTTP API: keeps what it is asked, answers as told.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -22,8 +22,8 @@ pub(super) struct WeaveApi {
 }
 
 impl WeaveApi {
-    /// Starts one that answers with the HTTP status `status`.
-    pub(super) async fn start(status: u16) -> WeaveApi {
+    /// Starts one that answers a method with the HTTP status that `status` says.
+    pub(super) async fn start(status: fn(&Method) -> u16) -> WeaveApi {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, requests) = mpsc::channel(16);
@@ -57,11 +57,11 @@ impl Drop for WeaveApi {
 async fn answer(
     request: Request<Incoming>,
     requests: mpsc::Sender<String>,
-    status: u16,
+    status: fn(&Method) -> u16,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let text = format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body));
     requests.send(text).await.unwrap();
-    Ok(Response::builder().status(status).body(Empty::new()).unwrap())
+    Ok(Response::builder().status(status(&head.method)).body(Empty::new()).unwrap())
 }

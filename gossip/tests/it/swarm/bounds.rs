@@ -90,3 +90,37 @@ async fn a_consumer_that_never_reads_does_not_stop_the_driver_and_gets_what_is_t
     deaf.tell(Command::Disconnect { peer: last.id(), ban: None }).await;
     deaf.find("down", |event| matches!(event, Event::Down { peer, .. } if peer == last.id()).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_dial_ends_in_one_event_though_its_link_is_gone_before_anybody_looked() {
+    let mut deaf = Peer::new().await;
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // What a full channel does not take waits in the driver.
+    for _ in 0..deaf.swarm.events.max_capacity() {
+        deaf.dial(nobody).await;
+    }
+    within("a full channel", async {
+        while deaf.swarm.events.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut waiting = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        let mut peer = Peer::new().await;
+        deaf.dial(peer.address()).await;
+        assert_eq!(peer.up().await, (deaf.id(), false));
+        waiting.insert(peer.address());
+        peer.shutdown.cancel();
+        within("the end", peer.swarm.task).await.unwrap();
+    }
+    while !waiting.is_empty() {
+        match deaf.event().await {
+            Event::DialFailed { addresses, .. } if addresses == [nobody] => {}
+            Event::DialFailed { addresses, .. } => assert!(waiting.remove(&addresses[0]), "{addresses:?} failed twice"),
+            Event::Up { address, dialed: true, .. } => assert!(waiting.remove(&address), "{address} is up again"),
+            Event::Down { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gossip::swarm::{Command, DialError, DownReason, Event, FRAME_BYTES_MAX, Transferred};
+use gossip::swarm::{Command, DialError, DownReason, Event, FRAME_BYTES_MAX};
 
 use super::harness::{Cable, Peer, config, within};
 
@@ -30,10 +30,6 @@ async fn frames_of_any_size_arrive_whole_and_in_order() {
         sent += a.find("sent", |event| if let Event::Sent { bytes, .. } = event { Some(bytes) } else { None }).await;
     }
     assert_eq!(sent, total, "the credit given back is that of the frames");
-    let counted = (total + 4 * frames.len()) as u64;
-    let want = Transferred { received_bytes: counted, sent_bytes: 0 };
-    assert_eq!((b.swarm.traffic.total(), b.swarm.traffic.links()), (want, vec![(a.id(), want)]));
-    assert_eq!(a.swarm.traffic.total(), Transferred { received_bytes: 0, sent_bytes: counted });
 }
 
 /// <https://github.com/libp2p/rust-libp2p/issues/5410>: two streams that are both full must not wait for each other.
@@ -127,7 +123,6 @@ async fn a_peer_that_ends_is_down_at_once_and_can_come_back() {
     b.shutdown.cancel();
     within("the end of the driver", &mut b.swarm.task).await.unwrap();
     assert!(matches!(a.event().await, Event::Down { peer, reason: DownReason::Closed } if peer == b.id()));
-    assert_eq!(a.swarm.traffic.links(), []);
     let mut again = Peer::new().await;
     again.link(&mut a).await;
     drop(again.swarm.commands);

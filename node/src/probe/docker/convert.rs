@@ -12,6 +12,7 @@ use topology::{ImageId, Timestamp};
 
 use super::event::id_of;
 use super::{ports, secret};
+use crate::probe::mesh_secret::masked;
 
 /// Longest name of a container, image, host or network, in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -65,7 +66,7 @@ pub(super) fn listed_container(summary: &ContainerSummary, runtime: &str) -> Opt
     container.name = name(names.iter().find(|name| name.matches('/').count() <= 1).map(String::as_str));
     container.image = cut(summary.image.as_deref().unwrap_or_default(), NAME_BYTES_MAX).to_owned();
     container.image_id = image_id(summary.image_id.as_deref());
-    container.command = cut(summary.command.as_deref().unwrap_or_default(), COMMAND_BYTES_MAX).to_owned();
+    container.command = masked(cut(summary.command.as_deref().unwrap_or_default(), COMMAND_BYTES_MAX).to_owned());
     let seconds = summary.created.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
     container.created_at = Timestamp(seconds.saturating_mul(1000));
     container.state = listed_state(summary.state, summary.status.as_deref().unwrap_or_default());
@@ -122,7 +123,7 @@ fn command(path: Option<&str>, args: &[String]) -> String {
         line.push(' ');
         line.push_str(cut(arg, COMMAND_BYTES_MAX - line.len()));
     }
-    line
+    masked(line)
 }
 
 fn hostname(host: Option<&str>, domain: Option<&str>) -> String {
@@ -203,8 +204,9 @@ fn env(variables: &[String]) -> BTreeMap<String, Option<String>> {
     within_budget(rows, |(name, value)| name.len() + value.as_ref().map_or(0, String::len))
 }
 
+/// A name or a value of a table, without secrets of a mesh.
 fn short(text: &str) -> String {
-    cut(text, TEXT_BYTES_MAX).to_owned()
+    masked(cut(text, TEXT_BYTES_MAX).to_owned())
 }
 
 /// The first rows that fit in [`ROWS_MAX`] and [`TABLE_BYTES_MAX`].
@@ -229,6 +231,7 @@ pub(super) fn id(text: &str) -> topology::ContainerId {
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::ContainerConfig;
     use topology::codec;
     use topology::fact::{Fact, Port, Protocol};
 
@@ -363,6 +366,33 @@ mod tests {
         for (status, want) in cases {
             assert_eq!(exit_code(status), want, "{status}");
         }
+    }
+
+    #[test]
+    fn a_secret_of_a_mesh_is_not_shown() {
+        let text = |text: &str| text.replace('*', "abcdefghij234567");
+        let mut answer = ContainerInspectResponse { id: Some("ab".to_owned()), ..ContainerInspectResponse::default() };
+        answer.path = Some("scope".to_owned());
+        answer.args = Some(vec!["launch".to_owned(), text("--secret=scope1-*")]);
+        answer.config = Some(ContainerConfig {
+            labels: Some([(text("scope1-*"), text("join scope1-*"))].into()),
+            env: Some(vec![text("MESH=scope1-*"), text("scope1-*=x"), text("SCOPE_SECRET=scope1-*")]),
+            ..ContainerConfig::default()
+        });
+        let summary = ContainerSummary {
+            id: answer.id.clone(),
+            command: Some(text("scope launch --secret=scope1-*")),
+            ..ContainerSummary::default()
+        };
+        let got = inspected(&answer);
+        let listed = listed_container(&summary, "docker").expect("has an id");
+        for command in [got.command, listed.command] {
+            assert_eq!(command, "scope launch --secret=scope1-***");
+        }
+        assert_eq!(got.labels, [("scope1-***".to_owned(), "join scope1-***".to_owned())].into());
+        let hidden = || Some("scope1-***".to_owned());
+        let want = [("MESH", hidden()), ("SCOPE_SECRET", None), ("scope1-***", Some("x".to_owned()))];
+        assert_eq!(got.env, want.map(|(name, value)| (name.to_owned(), value)).into());
     }
 
     #[test]
