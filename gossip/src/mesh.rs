@@ -47,12 +47,21 @@
 //!
 //! Each peer and link is a row of a table; all state is bounded by the number of origins a replica may hold.
 
-mod life;
+// What is known of peers and links.
 mod link;
-mod neighbours;
+mod links;
 mod peers;
-mod rings;
+
+// What is told, asked and held.
+mod apply;
+mod frames;
 mod spread;
+
+// Who lives, and who is whose neighbour.
+mod life;
+mod neighbours;
+mod rings;
+
 mod status;
 
 use std::cmp::Reverse;
