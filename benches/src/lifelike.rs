@@ -54,7 +54,9 @@ impl Disorder {
                 Fact::Flow(it)
             }
             Fact::Gauges(it) => Fact::Gauges(self.gauges(it)),
-            same @ (Fact::Host(_) | Fact::Status(_)) => same,
+            same @ (Fact::Host(_) | Fact::Namespace(_) | Fact::RemoteName(_) | Fact::Services(_) | Fact::Status(_)) => {
+                same
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::gauges::Gauges;
 use crate::id::{ContainerId, ImageId, Netns, ProcessId, Timestamp};
 use crate::key::Key;
+use crate::services::Rule;
 
 /// One thing a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub enum Fact {
     Listener(Listener),
     /// All connections between one local owner and one remote address in one direction.
     Flow(Flow),
+    /// A network namespace that is not the host's own.
+    Namespace(Namespace),
+    /// Names of an address some flow leads to.
+    RemoteName(RemoteName),
+    /// What the operator of this host calls services outside the cluster.
+    Services(Vec<Rule>),
     /// A block of current metric values.
     Gauges(Gauges),
     /// Which sources work, and why not.
@@ -45,6 +52,9 @@ impl Fact {
             Self::Process(process) => Key::Process(process.id),
             Self::Listener(listener) => Key::Listener(listener.key),
             Self::Flow(flow) => Key::Flow(flow.key),
+            Self::Namespace(namespace) => Key::Namespace(namespace.netns),
+            Self::RemoteName(name) => Key::RemoteName(name.address),
+            Self::Services(_) => Key::Services,
             Self::Gauges(gauges) => Key::Gauges(gauges.kind()),
             Self::Status(_) => Key::Status,
         }
@@ -371,6 +381,9 @@ pub enum Direction {
 
 /// Names a flow on its host: the client's side by `(owner, remote address, remote port)`, the server's by
 /// `(owner, local port, remote address)`. So the number of flows grows with relations, not with sockets.
+///
+/// The remote address is the far end's as the host's own address translation leaves it: where a connection really goes, and
+/// who really comes. How the owner knows it is in [`Flow::via`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FlowKey {
     /// Local end.
@@ -397,9 +410,108 @@ pub struct Flow {
     /// When the probe first saw it.
     #[serde(default)]
     pub first_seen: Timestamp,
-    /// Whether a connection of it is open; a closed one is kept for a while so that it fades.
+    /// Whether a connection of it is open, or one ended a moment ago; another is kept for a while so that it fades.
     #[serde(default)]
     pub open: bool,
+    /// Where this host's address translation stands between: the address the client named. A service's or a published
+    /// port's, outgoing as much as incoming.
+    #[serde(default)]
+    pub via: Option<SocketAddr>,
+    /// The owner's address as the far end sees it, where this host's address translation changes it (masquerade).
+    #[serde(default)]
+    pub masquerade: Option<IpAddr>,
+    /// Which sources saw it.
+    #[serde(default)]
+    pub evidence: Evidence,
+}
+
+impl Flow {
+    /// An open flow of which no more is known.
+    #[must_use]
+    pub fn new(key: FlowKey, serial: u32, netns: Netns, first_seen: Timestamp) -> Self {
+        let evidence = Evidence::default();
+        Self { key, serial, netns, first_seen, open: true, via: None, masquerade: None, evidence }
+    }
+}
+
+/// Sources that saw a flow, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Evidence(u16);
+
+impl Evidence {
+    /// An open socket in the kernel's tables.
+    pub const SOCK_DIAG: Self = Self(1);
+    /// An open socket in `/proc/PID/net`.
+    pub const PROC_NET: Self = Self(2);
+    /// The kernel's own report of a connection that ended, by eBPF.
+    pub const EBPF: Self = Self(4);
+    /// An entry of connection tracking.
+    pub const CONNTRACK: Self = Self(8);
+    /// The kernel's notification of a destroyed socket.
+    pub const DESTROYED: Self = Self(16);
+    /// A socket that lingers after its connection ended.
+    pub const TIME_WAIT: Self = Self(32);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::SOCK_DIAG, "sock_diag"),
+        (Self::PROC_NET, "/proc/net"),
+        (Self::EBPF, "eBPF"),
+        (Self::CONNTRACK, "conntrack"),
+        (Self::DESTROYED, "destroyed sockets"),
+        (Self::TIME_WAIT, "TIME_WAIT"),
+    ];
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// What people read, one name a source.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(source, _)| self.contains(*source)).map(|(_, name)| name)
+    }
+}
+
+impl std::ops::BitOr for Evidence {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitOrAssign for Evidence {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+/// A network namespace, by its addresses: so that a container has some even where its runtime does not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Which.
+    pub netns: Netns,
+    /// Addresses of its interfaces with their networks, loopback left out.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+/// Most names kept of an address.
+pub const REMOTE_NAMES_MAX: usize = 4;
+
+/// Names of an address some flow leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteName {
+    /// The address.
+    pub address: IpAddr,
+    /// Names this host asked for and got the address as an answer, newest first; at most [`REMOTE_NAMES_MAX`].
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// What a reverse look-up says.
+    #[serde(default)]
+    pub reverse: Option<String>,
 }
 
 /// Which sources of the probe work.

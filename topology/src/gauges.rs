@@ -140,6 +140,60 @@ pub struct FlowGauges {
     pub serials: Vec<u32>,
     /// Connections open now.
     pub open: Vec<u32>,
+    /// Connections seen since the flow was first seen, those open now among them.
+    pub opened: Vec<u32>,
+    /// Bytes the owner's side sent and had acknowledged, per second, to two significant digits.
+    pub sent: Vec<u64>,
+    /// Bytes the owner's side received, per second, to two significant digits.
+    pub received: Vec<u64>,
+    /// Smoothed round trip time in microseconds, to two significant digits; 0 if not known.
+    pub rtt: Vec<u32>,
+    /// Segments sent again since the flow was first seen.
+    pub retransmits: Vec<u32>,
+    /// Seconds before `at` in which no trace of a connection was seen; 0 while one is open.
+    pub idle: Vec<u32>,
+}
+
+/// Values of one flow at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowFigures {
+    /// When they were read.
+    pub at: Timestamp,
+    /// Connections open now.
+    pub open: u32,
+    /// Connections seen since the flow was first seen.
+    pub opened: u32,
+    /// Bytes per second the owner's side sent.
+    pub sent: u64,
+    /// Bytes per second the owner's side received.
+    pub received: u64,
+    /// Smoothed round trip time in microseconds, if it is known.
+    pub rtt: Option<u32>,
+    /// Segments the owner's side sent again since the flow was first seen.
+    pub retransmits: u32,
+    /// Seconds without a trace of a connection.
+    pub idle: u32,
+}
+
+impl FlowGauges {
+    /// The values of one flow; `None` if the block does not know it. What a column lacks is 0.
+    #[must_use]
+    pub fn figures(&self, serial: u32) -> Option<FlowFigures> {
+        fn at<V: Copy + Default>(column: &[V], row: usize) -> V {
+            column.get(row).copied().unwrap_or_default()
+        }
+        let row = self.serials.binary_search(&serial).ok()?;
+        Some(FlowFigures {
+            at: self.at,
+            open: at(&self.open, row),
+            opened: at(&self.opened, row),
+            sent: at(&self.sent, row),
+            received: at(&self.received, row),
+            rtt: Some(at(&self.rtt, row)).filter(|rtt| *rtt > 0),
+            retransmits: at(&self.retransmits, row),
+            idle: at(&self.idle, row),
+        })
+    }
 }
 
 /// A column as the first number and the gap before each other one. What is not ascending, or is too large, wraps around.
@@ -266,10 +320,10 @@ impl History {
         self.processes.iter().filter_map(move |block| Some((block.at, row(&block.pids, &pid, column(block))?)))
     }
 
-    /// Connections a flow has open; `None` if the newest block does not know it.
+    /// Newest values of a flow; `None` if the newest block does not know it.
     #[must_use]
-    pub fn open_connections(&self, serial: u32) -> Option<u32> {
-        self.flows.as_ref().and_then(|block| row(&block.serials, &serial, &block.open))
+    pub fn flow(&self, serial: u32) -> Option<FlowFigures> {
+        self.flows.as_ref().and_then(|block| block.figures(serial))
     }
 }
 

@@ -1,11 +1,15 @@
 //! All facts of one host but its gauges, each behind an `Arc`: a new version of the graph shares what did not change.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::fact::{Container, Fact, Flow, FlowKey, Host, Image, Listener, ListenerKey, Process, Status};
-use crate::id::{ContainerId, ImageId, PeerId, ProcessId};
+use crate::fact::{
+    Container, Fact, Flow, FlowKey, Host, Image, Listener, ListenerKey, Namespace, Process, RemoteName, Status,
+};
+use crate::id::{ContainerId, ImageId, Netns, PeerId, ProcessId};
 use crate::key::Key;
+use crate::services::Rule;
 
 /// What happened to one key of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,12 @@ pub struct HostGraph {
     pub listeners: BTreeMap<ListenerKey, Arc<Listener>>,
     /// Flows.
     pub flows: BTreeMap<FlowKey, Arc<Flow>>,
+    /// Network namespaces but the host's own.
+    pub namespaces: BTreeMap<Netns, Arc<Namespace>>,
+    /// Names of addresses its flows lead to.
+    pub names: BTreeMap<IpAddr, Arc<RemoteName>>,
+    /// What its operator calls services outside the cluster.
+    pub services: Arc<Vec<Rule>>,
     /// State of the sources.
     pub status: Arc<Status>,
 }
@@ -74,6 +84,9 @@ impl HostGraph {
             processes: BTreeMap::new(),
             listeners: BTreeMap::new(),
             flows: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            names: BTreeMap::new(),
+            services: Arc::default(),
             status: Arc::default(),
         }
     }
@@ -95,6 +108,9 @@ impl HostGraph {
             Fact::Process(it) => put(&mut self.processes, it.id, it),
             Fact::Listener(it) => put(&mut self.listeners, it.key, it),
             Fact::Flow(it) => put(&mut self.flows, it.key, it),
+            Fact::Namespace(it) => put(&mut self.namespaces, it.netns, it),
+            Fact::RemoteName(it) => put(&mut self.names, it.address, it),
+            Fact::Services(rules) => set(&mut self.services, rules),
             Fact::Gauges(_) => false,
         }
     }
@@ -115,6 +131,9 @@ impl HostGraph {
             Key::Process(id) => self.processes.remove(id).is_some(),
             Key::Listener(key) => self.listeners.remove(key).is_some(),
             Key::Flow(key) => self.flows.remove(key).is_some(),
+            Key::Namespace(netns) => self.namespaces.remove(netns).is_some(),
+            Key::RemoteName(address) => self.names.remove(address).is_some(),
+            Key::Services => set(&mut self.services, Vec::new()),
             Key::Gauges(_) => false,
         }
     }

@@ -2,6 +2,7 @@
 //! and order keys without knowing what they mean, and people read them in dumps.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::fact::{Direction, FlowKey, ListenerKey, Owner, Protocol};
@@ -23,6 +24,12 @@ pub enum Key {
     Listener(ListenerKey),
     /// A flow.
     Flow(FlowKey),
+    /// A network namespace.
+    Namespace(Netns),
+    /// Names of a remote address.
+    RemoteName(IpAddr),
+    /// Rules for known services.
+    Services,
     /// A block of gauges.
     Gauges(gauges::Kind),
     /// The probe's status.
@@ -34,6 +41,9 @@ impl fmt::Display for Key {
         match self {
             Self::Host => f.write_str("host"),
             Self::Status => f.write_str("status"),
+            Self::Services => f.write_str("services"),
+            Self::Namespace(netns) => write!(f, "netns/{}", netns.0),
+            Self::RemoteName(address) => write!(f, "name/{address}"),
             Self::Container(id) => write!(f, "container/{id}"),
             Self::Image(id) => write!(f, "image/{id}"),
             Self::Process(id) => write!(f, "process/{id}"),
@@ -75,6 +85,9 @@ fn parse(text: &str) -> Option<Key> {
     let key = match kind {
         "host" if text == "host" => Key::Host,
         "status" if text == "status" => Key::Status,
+        "services" if text == "services" => Key::Services,
+        "netns" => Key::Namespace(Netns(rest.parse().ok()?)),
+        "name" => Key::RemoteName(rest.parse().ok()?),
         "container" => Key::Container(ContainerId::new(rest).ok()?),
         "image" => Key::Image(ImageId::new(rest).ok()?),
         "process" => Key::Process(process(rest)?),
@@ -150,6 +163,9 @@ mod tests {
             "listener/4026531840/tcp/0.0.0.0/80",
             "flow/4711.88301/outgoing/tcp/fe80::1/443",
             "flow/net.4026532000/incoming/udp/10.0.0.2/53",
+            "netns/4026532000",
+            "name/2606:2800:220:1::",
+            "services",
         ];
         for text in keys {
             assert_eq!(text.parse::<Key>().map(|key| key.to_string()), Ok(text.to_owned()));
@@ -158,7 +174,17 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused_by_name() {
-        let texts = ["", "host/x", "pod/1", "process/1", "flow/1.2/outgoing/tcp/10.0.0.2", "flow/1.2/up/tcp/::1/1/9"];
+        let texts = [
+            "",
+            "host/x",
+            "services/x",
+            "netns/",
+            "name/web",
+            "pod/1",
+            "process/1",
+            "flow/1.2/outgoing/tcp/10.0.0.2",
+            "flow/1.2/up/tcp/::1/1/9",
+        ];
         for text in texts {
             assert_eq!(text.parse::<Key>(), Err(BadKey(text.to_owned())));
         }

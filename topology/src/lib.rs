@@ -52,6 +52,7 @@ mod metric;
 mod node;
 pub mod report;
 pub mod resolve;
+pub mod services;
 pub mod summary;
 pub mod synthetic;
 pub mod view;

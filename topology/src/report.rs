@@ -199,7 +199,8 @@ fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
             Direction::Incoming => "incoming",
             Direction::Outgoing => "outgoing",
         };
-        let open = entry.life.is_live().then(|| entry.gauges.open_connections(flow.serial).unwrap_or(0).to_string());
+        let open =
+            entry.life.is_live().then(|| entry.gauges.flow(flow.serial).map_or(0, |figures| figures.open).to_string());
         let latest = [
             ("pid".to_owned(), pid),
             ("host_node_id".to_owned(), host_id(peer)),

@@ -144,7 +144,12 @@ impl SyntheticHost {
                 memory_kib: processes.clone().map(|number| 512 * u64::from(number + seconds)).collect(),
                 open_files: processes.collect(),
             }),
-            Gauges::Flows(FlowGauges { at, serials: (0..300).collect(), open: (0..300).collect() }),
+            Gauges::Flows(FlowGauges {
+                at,
+                serials: (0..300).collect(),
+                open: (0..300).collect(),
+                ..FlowGauges::default()
+            }),
         ]
     }
 
@@ -251,18 +256,8 @@ impl SyntheticHost {
             2 => (Direction::Incoming, Self::address(neighbour), self.port(process)),
             _ => (Direction::Outgoing, ip(203, 0, 113, serial), 443),
         };
-        Flow {
-            key: FlowKey {
-                owner: Owner::Process(Self::process_id(process)),
-                direction,
-                protocol: Protocol::Tcp,
-                remote,
-                port,
-            },
-            serial,
-            netns: self.netns(process),
-            first_seen: Timestamp(1_790_000_200_000),
-            open: true,
-        }
+        let owner = Owner::Process(Self::process_id(process));
+        let key = FlowKey { owner, direction, protocol: Protocol::Tcp, remote, port };
+        Flow::new(key, serial, self.netns(process), Timestamp(1_790_000_200_000))
     }
 }

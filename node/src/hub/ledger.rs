@@ -130,10 +130,10 @@ fn rank(change: &Change) -> u8 {
     match change {
         Change::Remove(_) => 0,
         Change::Put(fact) => match **fact {
-            Fact::Host(_) | Fact::Status(_) => 1,
+            Fact::Host(_) | Fact::Status(_) | Fact::Services(_) => 1,
             Fact::Container(_) | Fact::Image(_) => 2,
             Fact::Process(_) => 3,
-            Fact::Listener(_) | Fact::Flow(_) | Fact::Gauges(_) => 4,
+            Fact::Listener(_) | Fact::Flow(_) | Fact::Namespace(_) | Fact::RemoteName(_) | Fact::Gauges(_) => 4,
         },
     }
 }

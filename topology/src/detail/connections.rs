@@ -30,7 +30,7 @@ pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, drawn: &View) -> Ve
         for edge in entry.edges.iter() {
             let ends = (part::client_id(kind, &edge.client), part::server_id(kind, &edge.server));
             let (Some(client), Some(server)) = ends else { continue };
-            let open = entry.life.is_live().then(|| entry.gauges.open_connections(edge.serial).unwrap_or(0));
+            let open = entry.life.is_live().then(|| entry.gauges.flow(edge.serial).map_or(0, |figures| figures.open));
             if server == *id {
                 count(&mut inbound, client.clone(), edge, open, is_internet(id) || is_internet(&client));
             }

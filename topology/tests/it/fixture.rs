@@ -70,7 +70,7 @@ fn flush(writer: &mut Writer, scribe: Option<Scribe>) {
     if let Some(scribe) = scribe {
         let serials: Vec<u32> = (1..=scribe.serial).collect();
         let open = serials.iter().map(|serial| 10 * serial).collect();
-        let gauges = Gauges::Flows(FlowGauges { at: NOW, serials, open });
+        let gauges = Gauges::Flows(FlowGauges { at: NOW, serials, open, ..FlowGauges::default() });
         writer.apply(&scribe.peer, scribe.changes.into_iter().chain([Change::put(Fact::Gauges(gauges))]));
     }
 }
@@ -197,13 +197,8 @@ impl Scribe {
             }
         };
         self.serial += 1;
-        self.changes.push(Change::put(Fact::Flow(Flow {
-            key: FlowKey { owner, direction, protocol: Protocol::Tcp, remote, port },
-            serial: self.serial,
-            netns,
-            first_seen: NOW,
-            open: true,
-        })));
+        let key = FlowKey { owner, direction, protocol: Protocol::Tcp, remote, port };
+        self.changes.push(Change::put(Fact::Flow(Flow::new(key, self.serial, netns, NOW))));
     }
 }
 

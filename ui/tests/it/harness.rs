@@ -214,7 +214,7 @@ fn facts() -> Vec<Fact> {
         Fact::Process(process('b', "nginx", 3)),
         Fact::Process(loose),
         Fact::Listener(Listener { key: listener, v6_only: false, owners: vec![ProcessId { pid: 3, start: 1 }] }),
-        Fact::Flow(Flow { key: flow, serial: 1, netns: Netns(2), first_seen: Timestamp(1), open: true }),
+        Fact::Flow(Flow::new(flow, 1, Netns(2), Timestamp(1))),
         Fact::Status(Status { sources: [("docker".to_owned(), source)].into() }),
         Fact::Gauges(Gauges::Host(HostGauges {
             at: Timestamp(1_795_339_800_000),

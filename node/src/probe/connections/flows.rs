@@ -137,7 +137,7 @@ impl Flows {
             Entry::Vacant(_) if is_full => return false,
             Entry::Vacant(new) => {
                 self.last_serial = self.last_serial.wrapping_add(1);
-                let flow = Flow { key, serial: self.last_serial, netns, first_seen: now.at, open: open > 0 };
+                let flow = Flow::new(key, self.last_serial, netns, now.at);
                 new.insert(Followed { flow, open, seen: now.clock })
             }
         };
@@ -164,7 +164,7 @@ impl Flows {
             self.flows.values().map(|followed| (followed.flow.serial, followed.open)).collect();
         rows.sort_unstable();
         let (serials, open) = rows.into_iter().unzip();
-        let gauges = FlowGauges { at: Timestamp(0), serials, open };
+        let gauges = FlowGauges { at: Timestamp(0), serials, open, ..FlowGauges::default() };
         (self.told_open.as_ref() != Some(&gauges)).then(|| {
             self.told_open = Some(gauges.clone());
             FlowGauges { at: now.at, ..gauges }
