@@ -51,6 +51,7 @@ need_for_run() {
     has npm || fail "npm is missing: it comes with Node.js"
     need gcc "links the program" has cc
     need libc6-dev "links the program" test -e /usr/include/stdlib.h
+    need clang "compiles what runs in the kernel" has clang
 }
 
 need_for_test() {

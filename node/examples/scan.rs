@@ -42,7 +42,7 @@ fn main() {
     report("beat", beats);
     println!("{facts} of {rounds} beats had new facts");
 
-    let mut probe = host::Probe::new(host::Config { proc_root, name: None });
+    let mut probe = host::Probe::new(host::Config { proc_root, name: None, services: Vec::new() });
     report("host", (0..rounds).map(|_| timed(|| probe.round(now)).0).collect());
 }
 

@@ -9,6 +9,7 @@ mod hub;
 mod metrics;
 mod net;
 pub mod probe;
+pub mod services_file;
 
 pub use gossip::{discovery, secret};
 
@@ -38,6 +39,7 @@ use metrics::Metrics;
 use probe::connections;
 use probe::docker;
 use probe::host;
+use probe::names;
 use probe::pace::Nudge;
 use probe::process;
 use probe::{Name, Update};
@@ -71,6 +73,12 @@ pub struct Config {
     pub probe: bool,
     /// Docker daemon to ask; `None` to ask none.
     pub docker: Option<docker::Config>,
+    /// Which sources of connections are used, besides the socket tables.
+    pub sources: connections::Sources,
+    /// Whether names of remote addresses are asked for and listened to.
+    pub names: bool,
+    /// What the operator calls services outside the cluster.
+    pub services: Vec<topology::services::Rule>,
     /// How it meets others.
     pub mesh: Mesh,
     /// Version of this program.
@@ -219,10 +227,19 @@ fn start_probes(
     let (init_pids, known_inits) = watch::channel(probe::InitPids::default());
     let (unmeasured, unreadable) = watch::channel(Arc::default());
     let (table, processes) = watch::channel(Arc::default());
+    let (remotes, wanted) = watch::channel(names::Wanted::default());
     let [of_processes, of_connections] = [Nudge::default(), Nudge::default()];
     let root = &config.proc_root;
 
-    let host = host::Config { proc_root: root.clone(), name: config.hostname.clone() };
+    let host =
+        host::Config { proc_root: root.clone(), name: config.hostname.clone(), services: config.services.clone() };
+    let channels = connections::Channels {
+        updates: updates.clone(),
+        processes: processes.clone(),
+        nudge: of_connections.clone(),
+        nudge_processes: of_processes.clone(),
+        remotes,
+    };
     let joins = [
         host::spawn(host, updates.clone(), stop.clone()),
         process::spawn(
@@ -231,29 +248,36 @@ fn start_probes(
             of_processes.clone(),
             stop.clone(),
         ),
-        connections::spawn(root, updates.clone(), processes.clone(), of_connections.clone(), stop.clone()),
+        connections::spawn(root, config.sources, channels, stop.clone()),
     ];
     for join in joins {
         tasks.spawn(join.map(|_| Ok(())));
     }
     tasks.spawn(nudge_on_new_processes(processes, of_connections, stop.clone()).map(Ok));
+    if config.names {
+        tasks.spawn(
+            names::spawn(names::Config::new(root.clone()), updates.clone(), wanted, stop.clone()).map(|_| Ok(())),
+        );
+    } else {
+        let reason = "switched off by --no-names: addresses outside the cluster have no names, and services are known by \
+                      their networks alone";
+        tasks.spawn(say_off(updates.clone(), Name::Names, reason.to_owned()).map(Ok));
+    }
     let Some(docker) = config.docker.clone() else {
-        let off = Source {
-            state: SourceState::Off,
-            mode: "disabled".to_owned(),
-            reason: "switched off by --no-docker: containers are known by their cgroups alone, without their names, \
-                     their addresses and so the connections between them"
-                .to_owned(),
-        };
-        // A hub that has gone needs no status.
-        tasks.spawn(async move {
-            let _ = updates.send(Update::Status(Name::Docker, off)).await;
-            Ok(())
-        });
+        let reason = "switched off by --no-docker: containers are known by their cgroups alone, without their names, \
+                     their images and their published ports";
+        tasks.spawn(say_off(updates, Name::Docker, reason.to_owned()).map(Ok));
         return Ok(Vec::new());
     };
     let wiring = docker::Wiring { updates, init_pids, nudge: Box::new(move || of_processes.nudge()), unreadable };
     Ok(vec![docker::spawn(docker, wiring, stop.clone()).map_err(RunError::Thread)?])
+}
+
+/// Says of a source that it was not wanted.
+async fn say_off(updates: probe::Updates, name: Name, reason: String) {
+    let off = Source { state: SourceState::Off, mode: "disabled".to_owned(), reason };
+    // A hub that has gone needs no status.
+    let _ = updates.send(Update::Status(name, off)).await;
 }
 
 /// A process table that comes early has something in it that started: its sockets are worth a look.

@@ -28,6 +28,7 @@ struct OfSource {
 pub(crate) struct Metrics {
     cpu: Family<OfSource, Gauge<f64, AtomicU64>>,
     ok: Family<OfSource, Gauge>,
+    lost: Family<OfSource, Gauge>,
     links: Gauge,
     lag: Gauge,
     mesh: OfMesh,
@@ -39,6 +40,7 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("scope_source_cpu_ratio", "CPU time a source takes, of one CPU.", metrics.cpu.clone());
         registry.register("scope_source_ok", "Whether a source delivers all it should.", metrics.ok.clone());
+        registry.register("scope_source_lost", "What a source missed since it started.", metrics.lost.clone());
         registry.register("scope_mesh_links", "Neighbours this peer is connected with.", metrics.links.clone());
         registry.register("scope_mesh_lag_versions", "Versions that exist and are not here yet.", metrics.lag.clone());
         registry.register_collector(Box::new(metrics.mesh.clone()));
@@ -62,6 +64,9 @@ impl Metrics {
             }
             Update::Status(name, source) => {
                 self.ok.get_or_create(&of(*name)).set(i64::from(source.state == SourceState::Ok));
+            }
+            Update::Lost(name, lost) => {
+                self.lost.get_or_create(&of(*name)).set(signed(*lost));
             }
             Update::Facts(..) | Update::Gauges(..) => {}
         }

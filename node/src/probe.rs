@@ -7,6 +7,7 @@ pub mod connections;
 pub mod docker;
 pub mod host;
 mod mesh_secret;
+pub mod names;
 pub mod pace;
 pub mod process;
 
@@ -27,6 +28,12 @@ pub enum Name {
     Process,
     /// Sockets of every network namespace.
     Connections,
+    /// Connections that ended, from inside the kernel.
+    Ebpf,
+    /// Address translation, and flows without a connected socket.
+    Conntrack,
+    /// Names of remote addresses.
+    Names,
     /// The Docker daemon.
     Docker,
 }
@@ -39,6 +46,9 @@ impl Name {
             Self::Host => "host",
             Self::Process => "process",
             Self::Connections => "connections",
+            Self::Ebpf => "ebpf",
+            Self::Conntrack => "conntrack",
+            Self::Names => "names",
             Self::Docker => "docker",
         }
     }
@@ -55,6 +65,8 @@ pub enum Update {
     Status(Name, Source),
     /// What it cost since it last said so, in hundredths of a percent of one CPU.
     Cost(Name, u32),
+    /// How much it missed since it was started, in what it counts: events, packets. Said when it changes.
+    Lost(Name, u64),
 }
 
 /// Where probes send their updates. Bounded: a probe waits for the hub rather than run ahead of it.
@@ -74,6 +86,8 @@ pub struct ProcessRow {
     pub id: ProcessId,
     /// Base name of its program.
     pub name: Arc<str>,
+    /// Pid of its parent.
+    pub parent: u32,
     /// Network namespace, where we may look.
     pub netns: Option<Netns>,
     /// Container it runs in.

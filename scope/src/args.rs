@@ -93,6 +93,22 @@ pub(crate) struct Launch {
     #[arg(long, env = "SCOPE_NO_DOCKER", value_parser = FalseyValueParser::new())]
     pub(crate) no_docker: bool,
 
+    /// Do not load a program into the kernel: short connections are told of less surely, and by whom not at all
+    #[arg(long, env = "SCOPE_NO_EBPF", value_parser = FalseyValueParser::new())]
+    pub(crate) no_ebpf: bool,
+
+    /// Do not follow connection tracking: what address translation does is not known, nor most of UDP
+    #[arg(long, env = "SCOPE_NO_CONNTRACK", value_parser = FalseyValueParser::new())]
+    pub(crate) no_conntrack: bool,
+
+    /// Neither listen to DNS answers nor look up the names of remote addresses
+    #[arg(long, env = "SCOPE_NO_NAMES", value_parser = FalseyValueParser::new())]
+    pub(crate) no_names: bool,
+
+    /// Services outside the cluster that are to be nodes of their own, in TOML: see docs/edges.md
+    #[arg(long, value_name = "FILE", env = "SCOPE_SERVICES")]
+    pub(crate) services: Option<PathBuf>,
+
     /// Do not probe this host: serve the map alone
     #[arg(long, env = "SCOPE_NO_PROBE", value_parser = FalseyValueParser::new())]
     pub(crate) no_probe: bool,

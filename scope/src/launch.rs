@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use node::probe::connections::Sources;
+use node::services_file;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,8 @@ async fn run(launch: Launch) -> Result<()> {
     if !launch.no_probe && !rustix::process::geteuid().is_root() {
         warn!("not root: processes of other users have no connections on the map; run `sudo scope launch` to see all");
     }
+    let services = launch.services.as_deref().map(services_file::read).transpose().context("--services")?;
+    let services = services.unwrap_or_default();
     let secret = launch.mesh.secret()?;
     if secret.is_none() {
         info!(
@@ -79,6 +83,9 @@ async fn run(launch: Launch) -> Result<()> {
         proc_root: launch.proc_root,
         probe: !launch.no_probe,
         docker,
+        sources: Sources { ebpf: !launch.no_ebpf, conntrack: !launch.no_conntrack },
+        names: !launch.no_names,
+        services,
         mesh: node::Mesh { listen: launch.mesh.mesh_addr, secret, discovery },
         version: env!("CARGO_PKG_VERSION"),
     };

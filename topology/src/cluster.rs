@@ -12,7 +12,8 @@ use crate::gauges::History;
 use crate::graph::{Change, HostGraph};
 use crate::id::{PeerId, Timestamp};
 use crate::life::Life;
-use crate::resolve::{self, Asked, Askers, Edge, Index};
+use crate::resolve::{self, Asked, Askers, Edge, Index, Relation, Source, Surroundings};
+use crate::services::{Rule, Services};
 
 /// What one host says and what follows from it.
 #[derive(Clone, Debug)]
@@ -83,6 +84,16 @@ impl Cluster {
         self.hosts.get(peer).map(|entry| &**entry)
     }
 
+    /// What all hosts tell of relations, both ends' reports joined: clients' in the order of hosts and flows, and after them
+    /// what only servers tell. Made when asked for; costs the flows of all hosts.
+    #[must_use]
+    pub fn relations(&self) -> Vec<Relation> {
+        resolve::relations(self.hosts.values().map(|entry| {
+            let HostEntry { graph, claims, edges, .. } = &**entry;
+            Source { graph, claims, edges }
+        }))
+    }
+
     /// Grows with every change, gauges included.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -99,6 +110,11 @@ pub struct Writer {
     cluster: Cluster,
     index: Index,
     askers: Askers,
+    /// What operators call services, by host, and what follows from it for all.
+    rules: BTreeMap<PeerId, Arc<Vec<Rule>>>,
+    services: Services,
+    /// Whether the rules are others now.
+    is_unruled: bool,
     /// Hosts whose claims may be others now.
     unclaimed: BTreeSet<PeerId>,
     /// Hosts whose edges may be others now.
@@ -114,6 +130,10 @@ impl Writer {
     pub fn cluster(&mut self) -> Cluster {
         for peer in std::mem::take(&mut self.unclaimed) {
             self.claim_anew(&peer);
+            self.take_rules(&peer);
+        }
+        if std::mem::take(&mut self.is_unruled) {
+            self.rule_anew();
         }
         for peer in std::mem::take(&mut self.unresolved) {
             self.resolve(&peer);
@@ -176,6 +196,7 @@ impl Writer {
         self.unresolved.remove(peer);
         self.askers.update(peer, &entry.asked, &Asked::default());
         self.claim(peer, &entry.claims, &Claims::default());
+        self.take_rules(peer);
     }
 
     /// Notes that a host's entry was changed, and whether anything differs in it but gauges.
@@ -203,6 +224,26 @@ impl Writer {
         self.claim(peer, &old, &new);
     }
 
+    /// Takes a host's rules of known services, if it has any.
+    fn take_rules(&mut self, peer: &PeerId) {
+        let new = self.cluster.hosts.get(peer).map(|entry| &entry.graph.services).filter(|rules| !rules.is_empty());
+        if self.rules.get(peer) == new {
+            return;
+        }
+        self.is_unruled = true;
+        match new.cloned() {
+            Some(rules) => self.rules.insert(peer.clone(), rules),
+            None => self.rules.remove(peer),
+        };
+    }
+
+    /// Makes the known services of all rules. Whose edges they concern could be anyone's.
+    fn rule_anew(&mut self) {
+        // A rule that is left out was told to its operator as its host read it.
+        (self.services, _) = Services::with(self.rules.values().flat_map(|rules| rules.iter()));
+        self.unresolved.extend(self.cluster.hosts.keys().cloned());
+    }
+
     /// Puts a host's claims in the place of its old ones, and notes whose edges may be others for it.
     fn claim(&mut self, peer: &PeerId, old: &Claims, new: &Claims) {
         let differences = old.differences(new);
@@ -226,7 +267,8 @@ impl Writer {
     fn resolve(&mut self, peer: &PeerId) {
         let Some(entry) = self.cluster.hosts.get(peer) else { return };
         let claims_of = |peer: &PeerId| self.cluster.hosts.get(peer).map(|entry| entry.claims.clone());
-        let (edges, asked) = resolve::resolve(&entry.graph, &entry.claims, &self.index, claims_of);
+        let around = Surroundings { index: &self.index, services: &self.services, claims_of };
+        let (edges, asked) = resolve::resolve(&entry.graph, &entry.claims, &around);
         self.askers.update(peer, &entry.asked, &asked);
         let Some(entry) = self.cluster.hosts.get_mut(peer).map(Arc::make_mut) else { return };
         entry.asked = Arc::new(asked);

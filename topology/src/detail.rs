@@ -3,6 +3,9 @@
 
 mod children;
 mod connections;
+mod edge;
+mod edges;
+pub(crate) mod figures;
 
 use std::sync::Arc;
 
@@ -15,6 +18,10 @@ use crate::metric::Samples;
 use crate::node::{Node, NodeId, Subject};
 use crate::summary::{self, Summary};
 use crate::view::{Kind, Options, View};
+
+pub use edge::{EdgeDetail, End, Link, Vertex};
+pub use edges::{EdgeFigures, Edges};
+pub use figures::{Figures, Traffic};
 
 /// All there is to say of a node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,8 +80,16 @@ pub struct Connections {
     pub label: &'static str,
     /// What the rows' metadata are.
     pub columns: Vec<Column>,
-    /// One row for each other end and port.
+    /// One row for each other end and port; at most 1,000.
     pub connections: Vec<Connection>,
+    /// Rows left out: those with the fewest connections.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Connections with one other end on one port.
@@ -128,6 +143,9 @@ impl Detail {
         if let Subject::Container { peer, container, .. } = &node.subject {
             let image = container.image_id.as_ref().and_then(|id| cluster.host(peer)?.graph.images.get(id));
             summary.tables.extend(image.and_then(|image| metadata::image_table(image)));
+        }
+        if let Subject::Host { peer, .. } = &node.subject {
+            summary.tables.extend(cluster.host(peer).and_then(metadata::sources_table));
         }
         Some(Self {
             summary,

@@ -94,6 +94,23 @@ pub struct HostGauges {
     pub load1: u32,
     /// What each source of the probe costs, in hundredths of a percent of one CPU.
     pub probe_cpu: Vec<(String, u32)>,
+    /// What each source of the probe has missed since it started, as far as it knows: events, messages, connections.
+    pub probe_lost: Vec<(String, u64)>,
+}
+
+impl HostGauges {
+    /// What a source of the probe costs, in percent of one CPU; `None` until it was measured.
+    #[must_use]
+    pub fn cost(&self, source: &str) -> Option<f64> {
+        let (_, hundredths) = self.probe_cpu.iter().find(|(name, _)| name == source)?;
+        Some(f64::from(*hundredths) / 100.0)
+    }
+
+    /// What a source of the probe has missed; `None` of one that does not count.
+    #[must_use]
+    pub fn lost(&self, source: &str) -> Option<u64> {
+        self.probe_lost.iter().find(|(name, _)| name == source).map(|(_, lost)| *lost)
+    }
 }
 
 /// One row a running container.
@@ -257,7 +274,9 @@ trait Columns {
 
 impl Columns for HostGauges {
     fn bytes(&self) -> usize {
-        size_of_val(&*self.probe_cpu) + self.probe_cpu.iter().map(|(source, _)| source.len()).sum::<usize>()
+        let names = self.probe_cpu.iter().map(|(source, _)| source);
+        let names = names.chain(self.probe_lost.iter().map(|(source, _)| source));
+        size_of_val(&*self.probe_cpu) + size_of_val(&*self.probe_lost) + names.map(String::len).sum::<usize>()
     }
 }
 

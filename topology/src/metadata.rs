@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::cluster::Cluster;
-use crate::fact::{Container, ContainerState, Host, Image, Port, Process};
+use crate::cluster::{Cluster, HostEntry};
+use crate::fact::{Container, ContainerState, Host, Image, Port, Process, Source, SourceState};
 use crate::id::Timestamp;
 use crate::node::{Node, Subject};
 use crate::view::options::image_name;
@@ -86,7 +86,7 @@ pub(crate) fn rows(node: &Node, cluster: &Cluster, now: Timestamp) -> Vec<Metada
         Subject::Host { host, .. } => of_host(host, clock, until),
         Subject::Process { process, .. } => of_process(process),
         Subject::Container { container, .. } => of_container(container, clock, until),
-        Subject::Group { .. } | Subject::Pseudo { .. } => Vec::new(),
+        Subject::Group { .. } | Subject::Service { .. } | Subject::Pseudo { .. } => Vec::new(),
     };
     rows.retain(|row| !row.value.is_empty());
     rows
@@ -204,6 +204,31 @@ pub(crate) fn image_table(image: &Image) -> Option<Table> {
         ("Size", format!("{:.1} MB", megabytes(image.size_bytes))),
     ];
     table("image_table", "Image", rows.into_iter().map(|(name, value)| (name.to_owned(), value)))
+}
+
+/// How the sources of a host's facts do.
+pub(crate) fn sources_table(entry: &HostEntry) -> Option<Table> {
+    let sources = entry.graph.status.sources.iter();
+    table("host_sources_", "Sources", sources.map(|(name, source)| (name.clone(), source_text(name, source, entry))))
+}
+
+fn word(state: SourceState) -> &'static str {
+    match state {
+        SourceState::Ok => "ok",
+        SourceState::Degraded => "degraded",
+        SourceState::Off => "off",
+        SourceState::Unknown => "unknown",
+    }
+}
+
+/// `degraded, sock_diag, 0.75 % of a CPU, 12 lost: why`; costs of a host that is not heard of are left out.
+fn source_text(name: &str, source: &Source, entry: &HostEntry) -> String {
+    let spending = entry.gauges.host().next_back().filter(|_| entry.life.is_live());
+    let cost = spending.and_then(|block| block.cost(name)).map(|percent| format!("{percent} % of a CPU"));
+    let lost = spending.and_then(|block| block.lost(name)).filter(|lost| *lost > 0).map(|lost| format!("{lost} lost"));
+    let words = [Some(word(source.state).to_owned()), Some(source.mode.clone()), cost, lost];
+    let words = join(words.into_iter().flatten().filter(|word| !word.is_empty()));
+    if source.reason.is_empty() { words } else { format!("{words}: {}", source.reason) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to one decimal")]

@@ -153,14 +153,14 @@ impl MetricRow {
     }
 }
 
-/// The metrics of a node: of what it is about, nothing for groups and pseudo nodes.
+/// The metrics of a node: of what it is about, nothing for groups, services and pseudo nodes.
 pub(crate) fn rows(node: &Node, cluster: &Cluster, keep: Samples) -> Vec<MetricRow> {
     let Some(entry) = node.subject.peer().and_then(|peer| cluster.host(peer)) else { return Vec::new() };
     let rows = match &node.subject {
         Subject::Host { host, .. } => of_host(host, &entry.gauges, keep),
         Subject::Container { container, .. } => of_container(container, entry, keep),
         Subject::Process { process, host, .. } => of_process(process, host, &entry.gauges, keep),
-        Subject::Group { .. } | Subject::Pseudo { .. } => Vec::new(),
+        Subject::Group { .. } | Subject::Service { .. } | Subject::Pseudo { .. } => Vec::new(),
     };
     rows.into_iter().map(|row| row.told_of(entry)).collect()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::fact::{Container, Host, Process};
 use crate::id::{ContainerId, ImageId, PeerId};
 use crate::life::Life;
+use crate::services::Service;
 use crate::view::Kind;
 
 /// Names a node within a view. Its text is Weave Scope's, with the peer's id in place of the host's name.
@@ -30,20 +31,45 @@ pub enum NodeId {
     InternetIn,
     /// Servers outside the cluster.
     InternetOut,
+    /// A known service outside the cluster.
+    Service(Arc<str>),
     /// Processes of a host that run in no container.
     Uncontained(PeerId),
 }
 
 const UNCONTAINED: &str = "pseudo:uncontained:";
+const SERVICE: &str = "service-";
 
 impl NodeId {
     /// Whether it stands for something that is not one thing of the cluster.
     #[must_use]
     pub fn is_pseudo(&self) -> bool {
-        matches!(self, Self::InternetIn | Self::InternetOut | Self::Uncontained(_))
+        self.is_outside() || matches!(self, Self::Uncontained(_))
     }
 
-    /// Reads an id as a view of `kind` writes it; a text that is none of that view's has no node.
+    /// Whether it is outside the cluster: told apart by address rather than by what it is.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::InternetIn | Self::InternetOut | Self::Service(_))
+    }
+
+    /// The view an id is of, if its text tells: ids of hosts, containers, images and processes do.
+    #[must_use]
+    pub fn kind_of(text: &str) -> Option<Kind> {
+        if text.starts_with(UNCONTAINED) {
+            return Some(Kind::Containers);
+        }
+        let (name, suffix) = text.rsplit_once(';')?;
+        match suffix {
+            "<host>" => Some(Kind::Hosts),
+            "<container>" => Some(Kind::Containers),
+            "<container_image>" => Some(Kind::ContainersByImage),
+            pid => (PeerId::new(name).is_ok() && pid.parse::<u32>().is_ok()).then_some(Kind::Processes),
+        }
+    }
+
+    /// Reads an id as a view of `kind` writes it; a text that is none of that view's has no node. A process or a host may be
+    /// called what a service's id looks like: [`crate::View::find`] tells them apart.
     #[must_use]
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
         match text {
@@ -54,6 +80,14 @@ impl NodeId {
         if let Some(peer) = text.strip_prefix(UNCONTAINED) {
             return PeerId::new(peer).ok().map(Self::Uncontained);
         }
+        if let Some(name) = text.strip_prefix(SERVICE).filter(|name| !name.is_empty()) {
+            return Some(Self::Service(name.into()));
+        }
+        Self::parse_own(kind, text)
+    }
+
+    /// Reads an id of something within the cluster.
+    pub(crate) fn parse_own(kind: Kind, text: &str) -> Option<Self> {
         match kind {
             Kind::ProcessesByName => return Some(Self::ProcessName(text.into())),
             Kind::ContainersByHostname => return Some(Self::Hostname(text.into())),
@@ -80,6 +114,7 @@ impl fmt::Display for NodeId {
             Self::ProcessName(name) | Self::Hostname(name) => f.write_str(name),
             Self::InternetIn => f.write_str("in-theinternet"),
             Self::InternetOut => f.write_str("out-theinternet"),
+            Self::Service(name) => write!(f, "{SERVICE}{name}"),
             Self::Uncontained(peer) => write!(f, "{UNCONTAINED}{peer}"),
         }
     }
@@ -120,6 +155,11 @@ pub enum Subject {
         /// How many there are.
         members: usize,
     },
+    /// A known service outside the cluster.
+    Service {
+        /// What it is called, and how it is drawn.
+        service: Arc<Service>,
+    },
     /// The Internet, or what is behind a host's uncontained processes.
     Pseudo {
         /// Its host, if it belongs to one.
@@ -133,7 +173,7 @@ impl Subject {
     pub fn peer(&self) -> Option<&PeerId> {
         match self {
             Self::Host { peer, .. } | Self::Process { peer, .. } | Self::Container { peer, .. } => Some(peer),
-            Self::Group { .. } | Self::Pseudo { .. } => None,
+            Self::Group { .. } | Self::Service { .. } | Self::Pseudo { .. } => None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The report: all facts of the cluster as one JSON document in the shape of Weave Scope's, for scripts and bug reports.
 //!
 //! `Endpoint` differs: Weave Scope had a node for each end of each connection; ours has one for each listener and each flow,
-//! because that is what is known.
+//! because that is what is known. `Namespace`, `RemoteName` and `Services` are ours alone.
 
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, HostEntry};
-use crate::fact::{Direction, Owner};
+use crate::detail::figures::{self, Figures};
+use crate::fact::{Direction, Flow, Owner};
 use crate::id::{PeerId, Timestamp};
 use crate::key::Key;
 use crate::life::Life;
@@ -25,6 +26,8 @@ const ENDPOINT: Shape = Shape { shape: "", label: "", plural: "" };
 const PROCESS: Shape = Shape { shape: "square", label: "process", plural: "processes" };
 const CONTAINER: Shape = Shape { shape: "hexagon", label: "container", plural: "containers" };
 const IMAGE: Shape = Shape { shape: "hexagon", label: "image", plural: "images" };
+const NAMESPACE: Shape = Shape { shape: "", label: "network namespace", plural: "network namespaces" };
+const REMOTE_NAME: Shape = Shape { shape: "", label: "remote name", plural: "remote names" };
 const HOST: Shape = Shape { shape: "circle", label: "host", plural: "hosts" };
 
 /// The whole cluster as of `now`.
@@ -35,12 +38,16 @@ pub fn report(cluster: &Cluster, now: Timestamp) -> Value {
     let mut containers = Map::new();
     let mut images = Map::new();
     let mut hosts = Map::new();
+    let mut namespaces = Map::new();
+    let mut names = Map::new();
     for (peer, entry) in cluster.hosts() {
         take_host(&mut hosts, peer, entry, cluster, now);
         take_processes(&mut processes, peer, entry, cluster, now);
         take_containers(&mut containers, peer, entry, cluster, now);
         take_images(&mut images, peer, entry, now);
         take_endpoints(&mut endpoints, peer, entry, now);
+        take_namespaces(&mut namespaces, peer, entry, now);
+        take_names(&mut names, peer, entry, now);
     }
     json!({
         "TS": now.to_string(),
@@ -50,6 +57,9 @@ pub fn report(cluster: &Cluster, now: Timestamp) -> Value {
         "Container": topology(&CONTAINER, containers),
         "ContainerImage": topology(&IMAGE, images),
         "Host": topology(&HOST, hosts),
+        "Namespace": topology(&NAMESPACE, namespaces),
+        "RemoteName": topology(&REMOTE_NAME, names),
+        "Services": services(cluster),
         "Plugins": [],
     })
 }
@@ -184,6 +194,7 @@ fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
         let latest = [
             ("pid".to_owned(), pids),
             ("host_node_id".to_owned(), host_id(peer)),
+            ("protocol".to_owned(), listener.key.protocol.as_str().to_owned()),
             ("address".to_owned(), listener.key.address.to_string()),
             ("port".to_owned(), listener.key.port.to_string()),
         ];
@@ -191,27 +202,82 @@ fn take_endpoints(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEnt
         put_endpoint(nodes, id, latest.into(), entry.life, now);
     }
     for flow in entry.graph.flows.values() {
-        let pid = match flow.key.owner {
-            Owner::Process(id) => id.pid.to_string(),
-            Owner::Netns(_) => String::new(),
-        };
-        let direction = match flow.key.direction {
-            Direction::Incoming => "incoming",
-            Direction::Outgoing => "outgoing",
-        };
-        let open =
-            entry.life.is_live().then(|| entry.gauges.flow(flow.serial).map_or(0, |figures| figures.open).to_string());
-        let latest = [
-            ("pid".to_owned(), pid),
-            ("host_node_id".to_owned(), host_id(peer)),
-            ("direction".to_owned(), direction.to_owned()),
-            ("remote".to_owned(), flow.key.remote.to_string()),
-            ("port".to_owned(), flow.key.port.to_string()),
-            ("conn_count".to_owned(), open.unwrap_or_default()),
-        ];
         let id = format!("{peer};{}", Key::Flow(flow.key));
-        put_endpoint(nodes, id, latest.into(), entry.life, now);
+        put_endpoint(nodes, id, flow_rows(peer, entry, flow), entry.life, now);
     }
+}
+
+/// What is said of a flow, from its owner's side.
+fn flow_rows(peer: &PeerId, entry: &HostEntry, flow: &Flow) -> Vec<(String, String)> {
+    fn text<V: ToString>(value: Option<V>) -> String {
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+    let pid = match flow.key.owner {
+        Owner::Process(id) => Some(id.pid),
+        Owner::Netns(_) => None,
+    };
+    let direction = match flow.key.direction {
+        Direction::Incoming => "incoming",
+        Direction::Outgoing => "outgoing",
+    };
+    let told = Figures::of_flow(entry, flow);
+    let rows = [
+        ("pid", text(pid)),
+        ("host_node_id", host_id(peer)),
+        ("direction", direction.to_owned()),
+        ("protocol", flow.key.protocol.as_str().to_owned()),
+        ("remote", flow.key.remote.to_string()),
+        ("port", flow.key.port.to_string()),
+        ("via", text(flow.via)),
+        ("masquerade", text(flow.masquerade)),
+        ("network_namespace", flow.netns.0.to_string()),
+        ("conn_count", text(told.open)),
+        ("conn_opened", text(told.opened)),
+        ("bytes_sent_per_second", text(told.sent)),
+        ("bytes_received_per_second", text(told.received)),
+        ("rtt_micros", text(told.rtt_micros)),
+        ("retransmits", text(told.retransmits)),
+        ("first_seen", text(figures::first_seen(entry, flow))),
+        ("last_seen", text(figures::last_seen(entry, flow))),
+        ("seen_by", metadata::join(flow.evidence.names())),
+    ];
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A host's network namespaces but its own.
+fn take_namespaces(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, now: Timestamp) {
+    for namespace in entry.graph.namespaces.values() {
+        let networks = namespace.networks.iter().map(|net| format!("{}/{}", net.address, net.prefix));
+        let latest = vec![
+            ("network_namespace".to_owned(), namespace.netns.0.to_string()),
+            ("host_node_id".to_owned(), host_id(peer)),
+            ("local_networks".to_owned(), metadata::join(networks)),
+        ];
+        let id = format!("{peer};{}", Key::Namespace(namespace.netns));
+        Entry { id, topology: "namespace", latest, parents: json!({}), metrics: json!({}), life: entry.life }
+            .put(nodes, now);
+    }
+}
+
+/// What a host calls the addresses its flows lead to.
+fn take_names(nodes: &mut Map<String, Value>, peer: &PeerId, entry: &HostEntry, now: Timestamp) {
+    for name in entry.graph.names.values() {
+        let latest = vec![
+            ("address".to_owned(), name.address.to_string()),
+            ("host_node_id".to_owned(), host_id(peer)),
+            ("names".to_owned(), metadata::join(&name.names)),
+            ("reverse".to_owned(), name.reverse.clone().unwrap_or_default()),
+        ];
+        let id = format!("{peer};{}", Key::RemoteName(name.address));
+        Entry { id, topology: "remote_name", latest, parents: json!({}), metrics: json!({}), life: entry.life }
+            .put(nodes, now);
+    }
+}
+
+/// What operators call services outside the cluster, by host; those who call none left out.
+fn services(cluster: &Cluster) -> Value {
+    let rules = cluster.hosts().filter(|(_, entry)| !entry.graph.services.is_empty());
+    Value::Object(rules.map(|(peer, entry)| (host_id(peer), json!(*entry.graph.services))).collect())
 }
 
 fn put_endpoint(nodes: &mut Map<String, Value>, id: String, latest: Vec<(String, String)>, life: Life, now: Timestamp) {

@@ -1,23 +1,46 @@
 //! Resolution: flows into edges. A client's flow names an address and a port; who is behind them is found on the client's own
 //! host first (loopback by network namespace, containers by their addresses, published ports), then among the hosts of the
-//! cluster, and what nobody has is the Internet. A server's flow names who came: its edge repeats the client's where the
-//! client is known too, and is all there is where it is not.
+//! cluster; what nobody has is a known service, by its names or its network, or else the Internet. A server's flow names who
+//! came: its edge repeats the client's where the client is known too, and is all there is where it is not. [`Relation`]s are
+//! the two in one.
+//!
+//! Address translation is undone where it happened: a flow says where its own host sends it and who its own host says came.
+//! Where that host could not tell, what other hosts publish and what came to them fills in.
 //!
 //! Missing beats false: where two parties could be meant (an address two hosts have, a namespace two containers share),
 //! no edge is made. Of two hosts with an address the one that is heard of is meant: a peer that lost its key comes back as
 //! another, and its old self stays on the map for a while.
+//!
+//! What cannot be told:
+//! - Behind a translation outside our hosts (a router, a cloud's gateway) client and server name addresses that nobody of ours
+//!   has: the relation is one edge to the Internet and one from it. Only an address that a host itself says it is seen by, or
+//!   has, is that host.
+//! - A balancer's address (IPVS, VRRP) is that of the host that has it: no socket there tells where it sends connections, and
+//!   what it sends on is no flow of its own. The client's edge goes to that host. Where the balancer keeps the client's
+//!   address, the server's own report is a second edge, from the client to the real server; both are told from one side.
+//!   Where the client's own host balances (a Service of Kubernetes or Swarm), the flow names the real server, and all is well.
+//! - An address that some host's translation sends on, but that no interface has, may lead to another server for each client:
+//!   it is neither a server nor the Internet.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod asked;
+mod index;
+mod relation;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+pub(crate) use asked::{Asked, Askers};
+pub(crate) use index::Index;
+pub use relation::{Relation, Told};
+pub(crate) use relation::{Source, relations};
 
-use crate::address::{self, Net};
-use crate::claims::{Claims, Differences, Party};
+use crate::address;
+use crate::claims::{Claims, Party, Place};
 use crate::fact::{Direction, Flow, Protocol};
 use crate::graph::HostGraph;
-use crate::id::{ContainerId, PeerId};
+use crate::id::{Netns, PeerId};
+use crate::services::Services;
+use index::Holder;
 
 /// One relation between two parties, as one flow tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,256 +59,179 @@ pub struct Edge {
     pub seen_from: Direction,
     /// The flow's serial at its origin: names its gauges.
     pub serial: u32,
+    /// Namespace and port on the server's host where connections end: not what the client names if that was published. As
+    /// far as they are known, else without a namespace and as the client names it.
+    pub door: (Option<Netns>, u16),
 }
 
-/// Which host has an address: kept by the cluster's writer, one entry an address.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Index {
-    holders: HashMap<IpAddr, Vec<PeerId>>,
-    networks: BTreeMap<Net, usize>,
-    /// Hosts that are not heard of.
-    silent: HashSet<PeerId>,
-}
-
-impl Index {
-    /// Puts a host's claims in the place of its old ones; returns whether a network came or went.
-    pub(crate) fn update(&mut self, peer: &PeerId, old: &Claims, new: &Claims) -> bool {
-        for address in new.all_addresses().filter(|address| !old.has(*address)) {
-            self.holders.entry(address).or_default().push(peer.clone());
-        }
-        for address in old.all_addresses().filter(|address| !new.has(*address)) {
-            let Some(holders) = self.holders.get_mut(&address) else { continue };
-            holders.retain(|holder| holder != peer);
-            if holders.is_empty() {
-                self.holders.remove(&address);
-            }
-        }
-        let mut differs = false;
-        for net in new.networks.difference(&old.networks) {
-            let count = self.networks.entry(*net).or_default();
-            *count += 1;
-            differs |= *count == 1;
-        }
-        for net in old.networks.difference(&new.networks) {
-            let Some(count) = self.networks.get_mut(net) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.networks.remove(net);
-                differs = true;
-            }
-        }
-        differs
-    }
-
-    /// Notes whether a host is heard of; returns whether that is news.
-    pub(crate) fn set_silent(&mut self, peer: &PeerId, is_silent: bool) -> bool {
-        if is_silent { self.silent.insert(peer.clone()) } else { self.silent.remove(peer) }
-    }
-
-    /// Addresses of these claims that another host has too.
-    pub(crate) fn contested(&self, claims: &Claims) -> Vec<IpAddr> {
-        let holders = |address: &IpAddr| self.holders.get(address).map_or(0, Vec::len);
-        claims.all_addresses().filter(|address| holders(address) > 1).collect()
-    }
-
-    /// The only host that has an address, or the only one of them that is heard of.
-    fn holder(&self, address: IpAddr) -> Option<&PeerId> {
-        let holders = self.holders.get(&address)?;
-        let mut live = holders.iter().filter(|peer| !self.silent.contains(*peer));
-        match (live.next(), live.next(), holders.as_slice()) {
-            (Some(only), None, _) | (None, None, [only]) => Some(only),
-            _ => None,
+impl Edge {
+    fn of(flow: &Flow, client: Party, server: Party, door: (Option<Netns>, u16)) -> Self {
+        let key = flow.key;
+        Self {
+            client,
+            server,
+            protocol: key.protocol,
+            port: key.port,
+            remote: key.remote,
+            seen_from: key.direction,
+            serial: flow.serial,
+            door,
         }
     }
 
-    fn is_local(&self, address: IpAddr) -> bool {
-        address::is_link_scoped(address) || self.networks.keys().any(|net| address::contains(*net, address))
+    /// Whether this is what `flow` tells.
+    fn is_of(&self, flow: &Flow) -> bool {
+        let key = flow.key;
+        self.serial == flow.serial
+            && (self.seen_from, self.protocol, self.remote, self.port)
+                == (key.direction, key.protocol, key.remote, key.port)
     }
 }
 
-/// What the resolution of one host's flows asked about other hosts: when an answer changes, it must be done again.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    addresses: HashSet<IpAddr>,
-    sockets: HashSet<(IpAddr, Protocol, u16)>,
+/// What all hosts together say of an address.
+pub(crate) struct Surroundings<'a, F> {
+    pub(crate) index: &'a Index,
+    pub(crate) services: &'a Services,
+    pub(crate) claims_of: F,
 }
 
-impl Asked {
-    /// Whether one of these addresses was asked for.
-    pub(crate) fn has_any(&self, addresses: &[IpAddr]) -> bool {
-        addresses.iter().any(|address| self.addresses.contains(address))
-    }
-
-    /// Whether an answer was used that may be another one after a host's claims went from `old` to `new`.
-    pub(crate) fn touches(&self, differences: &Differences, old: &Claims, new: &Claims) -> bool {
-        if differences.addresses.iter().any(|address| self.addresses.contains(address)) {
-            return true;
-        }
-        // Most hosts never asked about most others: that takes as many look-ups as the other has addresses.
-        let of_host = || [old, new].into_iter().flat_map(Claims::all_addresses);
-        if !of_host().any(|address| self.addresses.contains(&address)) {
-            return false;
-        }
-        let leads_elsewhere = |(address, protocol, port): &(IpAddr, Protocol, u16)| {
-            let claims = [old, new].into_iter().filter(|claims| claims.has(*address));
-            let mut doors = claims.clone().filter_map(|claims| claims.door(*address, *protocol, *port));
-            let is_published = differences.published.contains(&(*protocol, *port)) && claims.clone().next().is_some();
-            is_published || doors.any(|door| differences.doors.contains(&door))
-        };
-        differences.host || self.sockets.iter().any(leads_elsewhere)
-    }
-}
-
-/// Which hosts asked about an address: so a change finds those it may concern without asking every host.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Askers(HashMap<IpAddr, BTreeSet<PeerId>>);
-
-impl Askers {
-    /// Puts what a host asked in the place of what it asked before.
-    pub(crate) fn update(&mut self, peer: &PeerId, old: &Asked, new: &Asked) {
-        for address in new.addresses.difference(&old.addresses) {
-            self.0.entry(*address).or_default().insert(peer.clone());
-        }
-        for address in old.addresses.difference(&new.addresses) {
-            let Some(askers) = self.0.get_mut(address) else { continue };
-            askers.remove(peer);
-            if askers.is_empty() {
-                self.0.remove(address);
-            }
-        }
-    }
-
-    /// Who asked about any address a host had or has, or that changed hands with it; perhaps more than once.
-    pub(crate) fn of<'a>(
-        &'a self,
-        differences: &'a Differences,
-        old: &'a Claims,
-        new: &'a Claims,
-    ) -> impl Iterator<Item = &'a PeerId> {
-        let of_host = new.all_addresses().chain(old.all_addresses().filter(|address| !new.has(*address)));
-        let addresses = of_host.chain(differences.addresses.iter().copied());
-        addresses.filter_map(|address| self.0.get(&address)).flatten()
-    }
-}
-
-/// The edges that one host's flows tell of, and what was asked of others for them.
-pub(crate) fn resolve(
+/// The edges that one host's flows tell of, in their order, and what was asked of others for them.
+pub(crate) fn resolve<F: Fn(&PeerId) -> Option<Arc<Claims>>>(
     graph: &HostGraph,
     own: &Claims,
-    index: &Index,
-    claims_of: impl Fn(&PeerId) -> Option<Arc<Claims>>,
+    around: &Surroundings<'_, F>,
 ) -> (Vec<Edge>, Asked) {
-    let mut resolver = Resolver { graph, own, index, claims_of, asked: Asked::default() };
-    let mut edges = Vec::with_capacity(graph.flows.len());
-    for flow in graph.flows.values() {
-        match flow.key.direction {
-            Direction::Outgoing => resolver.outgoing(flow, &mut edges),
-            Direction::Incoming => edges.extend(resolver.incoming(flow)),
-        }
-    }
-    (edges, resolver.asked)
+    let mut resolver = Resolver { graph, own, around, asked: Asked::default() };
+    let edges = graph.flows.values().filter_map(|flow| match flow.key.direction {
+        Direction::Outgoing => resolver.outgoing(flow),
+        Direction::Incoming => resolver.incoming(flow),
+    });
+    let mut all = Vec::with_capacity(graph.flows.len());
+    all.extend(edges);
+    (all, resolver.asked)
 }
 
 struct Resolver<'a, F> {
     graph: &'a HostGraph,
     own: &'a Claims,
-    index: &'a Index,
-    claims_of: F,
+    around: &'a Surroundings<'a, F>,
     asked: Asked,
 }
 
-fn edge(flow: &Flow, client: Party, server: Party) -> Edge {
-    let key = flow.key;
-    Edge {
-        client,
-        server,
-        protocol: key.protocol,
-        port: key.port,
-        remote: key.remote,
-        seen_from: key.direction,
-        serial: flow.serial,
-    }
-}
-
-impl<F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'_, F> {
-    fn outgoing(&mut self, flow: &Flow, edges: &mut Vec<Edge>) {
-        let Some(client) = self.own.owner(self.graph, flow) else { return };
+impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
+    fn outgoing(&mut self, flow: &Flow) -> Option<Edge> {
+        let client = self.own.owner(self.graph, flow)?;
         if client.is_docker_proxy() {
-            return; // The client's own connection, to the published port, is the edge.
+            return None; // The client's own connection, to the published port, is the edge.
         }
-        edges.extend(self.server(flow, &client).map(|server| edge(flow, client.clone(), server)));
+        let place = self.server(flow, &client)?;
+        Some(Edge::of(flow, client, place.party, (place.netns, place.port)))
     }
 
-    fn server(&mut self, flow: &Flow, client: &Party) -> Option<Party> {
-        let (to, protocol, port) = (flow.key.remote, flow.key.protocol, flow.key.port);
+    fn server(&mut self, flow: &Flow, client: &Party) -> Option<Place> {
+        let (to, protocol, port) = (flow.key.remote.to_canonical(), flow.key.protocol, flow.key.port);
         let own = self.own;
         if to.is_loopback() && !own.is_host_netns(flow.netns) {
-            return own.serving((flow.netns, protocol, port), to, &|remote| remote.is_loopback());
+            let party = own.serving((flow.netns, protocol, port), to, &|remote| remote.is_loopback())?;
+            return Some(Place { party, netns: Some(flow.netns), port });
         }
         if to.is_loopback() || own.has(to) {
-            return own.behind(protocol, to, port, &|remote| self.is_from(flow, client, remote));
+            let from = |remote| own.is_from(flow, client, remote);
+            return own.knows_for(flow.netns, to).then(|| own.behind(protocol, to, port, &from))?;
         }
-        self.asked.addresses.insert(to);
-        self.asked.sockets.insert((to, protocol, port));
-        if let Some(peer) = self.index.holder(to) {
-            let claims = (self.claims_of)(peer).filter(|claims| own.agrees_on(to, claims))?;
-            let behind = claims.behind(protocol, to, port, &|remote| self.own.has(remote));
-            return Some(behind.unwrap_or_else(|| Party::Host(peer.clone())));
-        }
-        (!self.index.is_local(to)).then_some(Party::Internet)
-    }
-
-    /// Whether a server on this host would see `remote` as the address of this flow's client.
-    fn is_from(&self, flow: &Flow, client: &Party, remote: IpAddr) -> bool {
-        if self.own.is_host_netns(flow.netns) {
-            return remote.is_loopback() || self.own.addresses.contains(&remote);
-        }
-        self.own.container(remote).is_some_and(|holder| same_container(client, holder))
+        let party = match self.holder_of_socket(to, protocol, port) {
+            Holder::One(peer) => {
+                let claims = self.claims_that_agree(peer, flow.netns, to)?;
+                let from = |remote| own.may_be_from(flow, client, remote);
+                match claims.behind(protocol, to, port, &from) {
+                    Some(place) => return Some(place),
+                    None => Party::Host(peer.clone()),
+                }
+            }
+            Holder::Several => return None,
+            Holder::Nobody => self.outside(to, true)?,
+        };
+        Some(Place { party, netns: None, port })
     }
 
     fn incoming(&mut self, flow: &Flow) -> Option<Edge> {
         let server = self.own.owner(self.graph, flow)?;
-        let from = flow.key.remote;
+        let from = flow.key.remote.to_canonical();
         if from.is_loopback() {
             return None; // The client is in the same namespace, and has a flow of its own.
         }
-        let client = self.visitor(from)?;
+        let client = self.visitor(flow.netns, from)?;
         if !server.is_docker_proxy() {
-            return Some(edge(flow, client, server));
+            return Some(Edge::of(flow, client, server, (Some(flow.netns), flow.key.port)));
         }
         // It was accepted on some address of ours: if they lead to different containers, to which is not known.
         let (protocol, port) = (flow.key.protocol, flow.key.port);
         let mut behind = self.own.addresses.iter().filter_map(|to| self.own.behind(protocol, *to, port, &|_| false));
         let first = behind.next()?;
         let behind = behind.all(|other| other == first).then_some(first)?;
-        Some(edge(flow, client, behind))
+        Some(Edge::of(flow, client, behind.party, (behind.netns, behind.port)))
     }
 
-    /// Who comes from an address.
-    fn visitor(&mut self, from: IpAddr) -> Option<Party> {
-        if let Some(container) = self.own.container(from) {
-            return Some(container.clone());
-        }
-        if self.own.addresses.contains(&from) {
-            return Some(Party::Host(self.graph.peer.clone()));
-        }
-        self.asked.addresses.insert(from);
-        if let Some(peer) = self.index.holder(from) {
-            let claims = (self.claims_of)(peer).filter(|claims| self.own.agrees_on(from, claims))?;
-            return Some(claims.container(from).cloned().unwrap_or_else(|| Party::Host(peer.clone())));
-        }
-        (!self.index.is_local(from)).then_some(Party::Internet)
-    }
-}
-
-fn same_container(a: &Party, b: &Party) -> bool {
-    fn container(party: &Party) -> Option<&ContainerId> {
-        match party {
-            Party::Process { container: Some(container), .. } | Party::Container { container, .. } => {
-                Some(&container.id)
+    /// Who comes from an address to a namespace of this host.
+    fn visitor(&mut self, netns: Netns, from: IpAddr) -> Option<Party> {
+        if self.own.has(from) {
+            if !self.own.knows_for(netns, from) {
+                return None;
             }
-            Party::Process { container: None, .. } | Party::Host(_) | Party::Internet => None,
+            let container = self.own.container(from).cloned();
+            return Some(container.unwrap_or_else(|| Party::Host(self.graph.peer.clone())));
+        }
+        if address::is_link_scoped(from) {
+            return self.outside(from, false);
+        }
+        self.asked.ask(from);
+        match self.around.index.origin(from) {
+            Holder::One(peer) => {
+                let claims = self.claims_that_agree(peer, netns, from)?;
+                Some(claims.container(from).cloned().unwrap_or_else(|| Party::Host(peer.clone())))
+            }
+            Holder::Several => None,
+            Holder::Nobody => self.outside(from, false),
         }
     }
-    container(a).is_some_and(|id| container(b) == Some(id))
+
+    /// Whose an address is. What is of a link is nobody's beyond it: many hosts have such an address.
+    fn holder_of_socket(&mut self, to: IpAddr, protocol: Protocol, port: u16) -> Holder<'a> {
+        if address::is_link_scoped(to) {
+            return Holder::Nobody;
+        }
+        self.asked.ask_socket(to, protocol, port);
+        self.around.index.holder(to)
+    }
+
+    /// The claims of a host, if `address` means there what it means in a namespace of this host.
+    fn claims_that_agree(&mut self, peer: &PeerId, netns: Netns, address: IpAddr) -> Option<Arc<Claims>> {
+        let claims = (self.around.claims_of)(peer).filter(|claims| self.own.agrees_on(address, claims))?;
+        let inside = self.graph.namespaces.get(&netns);
+        for network in inside.iter().flat_map(|namespace| &namespace.networks) {
+            let own = network.address.to_canonical();
+            if !address::contains(address::network(own, network.prefix), address) {
+                continue;
+            }
+            // A network both have the same address in: two that look alike.
+            self.asked.ask(own);
+            if claims.has(own) {
+                return None;
+            }
+        }
+        Some(claims)
+    }
+
+    /// What an address is that no host has. The names this host knows it by are those it connects to: they say nothing of
+    /// who comes.
+    fn outside(&self, address: IpAddr, is_server: bool) -> Option<Party> {
+        let known = self.graph.names.get(&address).filter(|_| is_server);
+        let names: Vec<&str> =
+            known.iter().flat_map(|it| it.names.iter().chain(&it.reverse)).map(String::as_str).collect();
+        if let Some(service) = self.around.services.find(address, &names) {
+            return Some(Party::Service(service));
+        }
+        let is_ours = self.around.index.is_local(address) || (is_server && self.around.index.is_front(address));
+        (!is_ours).then_some(Party::Internet)
+    }
 }

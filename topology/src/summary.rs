@@ -9,6 +9,7 @@ use crate::life::Stale;
 use crate::metadata::{self, MetadataRow, Table};
 use crate::metric::{self, MetricRow, Samples};
 use crate::node::{Node, NodeId, Subject};
+use crate::services::Service;
 use crate::view::options::image_name;
 
 /// A node with its labels and rows.
@@ -28,6 +29,9 @@ pub struct Summary {
     pub shape: &'static str,
     /// Overlay of the shape; none of ours has one.
     pub tag: &'static str,
+    /// Picture within the shape, of a known service that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
     /// Whether it stands for several things.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stack: bool,
@@ -95,6 +99,7 @@ impl Summary {
             rank,
             shape: shape(&node.id),
             tag: "",
+            icon: icon(&node.subject),
             stack: matches!(node.subject, Subject::Group { .. }) || matches!(node.id, NodeId::Uncontained(_)),
             pseudo: node.id.is_pseudo(),
             stale: node.life.stale(),
@@ -118,11 +123,16 @@ fn shape(id: &NodeId) -> &'static str {
         NodeId::Host(_) => "circle",
         NodeId::Process(..) | NodeId::ProcessName(_) | NodeId::Uncontained(_) => "square",
         NodeId::Container(_) | NodeId::Image(_) | NodeId::ImageName(_) | NodeId::Hostname(_) => "hexagon",
-        NodeId::InternetIn | NodeId::InternetOut => "cloud",
+        NodeId::InternetIn | NodeId::InternetOut | NodeId::Service(_) => "cloud",
     }
 }
 
-/// A node's first label line alone.
+fn icon(subject: &Subject) -> Option<String> {
+    let Subject::Service { service } = subject else { return None };
+    service.icon.as_deref().map(str::to_owned)
+}
+
+/// A node's two label lines alone.
 pub(crate) fn label(node: &Node) -> (String, String) {
     let Labels { label, minor, .. } = labels(node);
     (label, minor)
@@ -134,6 +144,7 @@ fn labels(node: &Node) -> Labels {
         Subject::Process { host, process, container, .. } => of_process(host, process, container.as_deref()),
         Subject::Container { host, container, .. } => of_container(host, container),
         Subject::Group { members } => of_group(&node.id, *members),
+        Subject::Service { service } => of_service(&node.id, service),
         Subject::Pseudo { host } => of_pseudo(&node.id, host.as_deref()),
     }
 }
@@ -202,6 +213,11 @@ fn of_pseudo(id: &NodeId, host: Option<&Host>) -> Labels {
     Labels { label: label.into(), minor, rank: id.to_string() }
 }
 
+fn of_service(id: &NodeId, service: &Service) -> Labels {
+    let minor = service.group.as_deref().unwrap_or_default().to_owned();
+    Labels { label: service.name.to_string(), minor, rank: id.to_string() }
+}
+
 fn parents(subject: &Subject) -> Vec<Parent> {
     match subject {
         Subject::Process { peer, host, container, .. } => {
@@ -218,7 +234,7 @@ fn parents(subject: &Subject) -> Vec<Parent> {
         Subject::Container { peer, host, container } => {
             image_parent(container).into_iter().chain([host_parent(peer, host)]).collect()
         }
-        Subject::Host { .. } | Subject::Group { .. } | Subject::Pseudo { .. } => Vec::new(),
+        Subject::Host { .. } | Subject::Group { .. } | Subject::Service { .. } | Subject::Pseudo { .. } => Vec::new(),
     }
 }
 

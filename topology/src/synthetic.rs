@@ -129,7 +129,13 @@ impl SyntheticHost {
         let processes = 0..PROCESSES;
         let containers = 0..self.containers();
         vec![
-            Gauges::Host(HostGauges { at, cpu: 100 * seconds, memory_kib: 4 << 20, load1: 150, probe_cpu: Vec::new() }),
+            Gauges::Host(HostGauges {
+                at,
+                cpu: 100 * seconds,
+                memory_kib: 4 << 20,
+                load1: 150,
+                ..HostGauges::default()
+            }),
             Gauges::Containers(ContainerGauges {
                 at,
                 containers: containers.clone().map(|number| self.container_id(number).prefix()).collect(),

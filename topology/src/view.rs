@@ -154,6 +154,23 @@ impl View {
         self.join.node(id)
     }
 
+    /// The id a text names in this view. Where a process or a host is called what a service's id looks like, the service is
+    /// meant if there is one.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<NodeId> {
+        match NodeId::parse(self.kind, text) {
+            Some(id @ NodeId::Service(_)) if self.node(&id).is_none() => NodeId::parse_own(self.kind, text),
+            other => other,
+        }
+    }
+
+    /// Whether an edge is drawn.
+    #[must_use]
+    pub fn has_edge(&self, source: &NodeId, target: &NodeId) -> bool {
+        self.node(source).is_some_and(|node| node.adjacency.binary_search(target).is_ok())
+            && self.node(target).is_some()
+    }
+
     /// All nodes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.join.nodes()

@@ -94,7 +94,43 @@ pub(crate) async fn topology(
     let kind = kind(&taken(path)?)?;
     let options = Options::from_query(kind, &query);
     let render = || server.views.body(kind, options, now());
-    conditional(&server, &headers, render).await
+    conditional(&server, &headers, || Ok(render())).await
+}
+
+/// `GET /api/topology/{t}/edges`. A node of that name is at `%65dges`: paths are matched as they are written.
+pub(crate) async fn edges(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    Params(query): Params,
+    headers: HeaderMap,
+) -> Answer {
+    let kind = kind(&taken(path)?)?;
+    let options = Options::from_query(kind, &query);
+    conditional(&server, &headers, || Ok(server.views.edges(kind, options))).await
+}
+
+/// `GET /api/edge/{source}/{target}`.
+pub(crate) async fn edge(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    Params(query): Params,
+    headers: HeaderMap,
+) -> Answer {
+    let (source, target) = taken(path)?;
+    let kind = match query.get("topology") {
+        Some(topology) => kind(topology)?,
+        None => kind_of(&source, &target)?,
+    };
+    let missing = || ApiError::NoEdge { kind, from: quoted(&source), to: quoted(&target) };
+    conditional(&server, &headers, || server.views.edge(kind, &source, &target).ok_or_else(missing)).await
+}
+
+/// The topology of an edge's ends, if their ids tell.
+fn kind_of(source: &str, target: &str) -> Result<Kind, ApiError> {
+    match [source, target].map(NodeId::kind_of) {
+        [Some(one), Some(other)] if one != other => Err(ApiError::WhichTopology),
+        [one, other] => one.or(other).ok_or(ApiError::WhichTopology),
+    }
 }
 
 /// `GET /api/report`.
@@ -102,20 +138,24 @@ pub(crate) async fn report(State(server): State<Arc<Server>>, headers: HeaderMap
     let render = || {
         let cluster = server.cluster.borrow().clone();
         let report = topology::report::report(&cluster, now());
-        (cluster.version(), Bytes::from(report.to_string()))
+        Ok((cluster.version(), Bytes::from(report.to_string())))
     };
     conditional(&server, &headers, render).await
 }
 
 /// Renders, unless the client has what would come of it. `render` gives the version of the cluster it shows, and JSON.
-async fn conditional(server: &Server, headers: &HeaderMap, render: impl FnOnce() -> (u64, Bytes)) -> Answer {
+async fn conditional(
+    server: &Server,
+    headers: &HeaderMap,
+    render: impl FnOnce() -> Result<(u64, Bytes), ApiError>,
+) -> Answer {
     // The version starts over with the peer, so the tag names the run too.
     let tag = |version: u64| format!("W/\"{:x}-{version:x}\"", server.started.0);
     let current = tag(server.cluster.borrow().version());
     if etag::is_known(headers, &current) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, current)]).into_response());
     }
-    let (version, body) = server.renders.run(render).await;
+    let (version, body) = server.renders.run(render).await?;
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (ETAG, tag(version))], body).into_response())
 }
 
@@ -135,8 +175,7 @@ struct NodeAnswer {
 
 async fn detail(server: &Server, kind: Kind, id: &str) -> Answer {
     let missing = || ApiError::NoNode { kind, id: quoted(id) };
-    let id = NodeId::parse(kind, id).ok_or_else(missing)?;
-    let detail = server.renders.run(|| server.views.detail(kind, &id, now())).await;
+    let detail = server.renders.run(|| server.views.detail(kind, id, now())).await;
     Ok(Json(NodeAnswer { node: detail.ok_or_else(missing)? }).into_response())
 }
 
@@ -185,21 +224,20 @@ struct ProbeSource<'a> {
     reason: &'a str,
     /// Of one CPU; `None` until it was measured.
     cpu_percent: Option<f64>,
+    /// What it has missed since it started; `None` of one that does not count.
+    lost: Option<u64>,
 }
 
 impl<'a> Probe<'a> {
     fn of(peer: &'a PeerId, entry: &'a HostEntry, own: &str, peers: &Peers) -> Self {
         let newest = entry.gauges.host().next_back();
-        let cost = |name: &str| {
-            let costs = newest.map(|block| &*block.probe_cpu).unwrap_or_default();
-            costs.iter().find(|(source, _)| source == name).map(|(_, hundredths)| f64::from(*hundredths) / 100.0)
-        };
         let sources = entry.graph.status.sources.iter().map(|(name, source)| ProbeSource {
             name,
             state: source.state,
             mode: &source.mode,
             reason: &source.reason,
-            cpu_percent: cost(name),
+            cpu_percent: newest.and_then(|block| block.cost(name)),
+            lost: newest.and_then(|block| block.lost(name)),
         });
         let read = newest.map(|block| entry.clock.ours(block.at));
         let last_seen = if peer.as_str() == own { read.or_else(|| Some(now())) } else { peers.heard_at(peer).or(read) };

@@ -20,6 +20,10 @@ pub(crate) enum ApiError {
     NoTopology(String),
     #[error("no node {id:?} in {topology}", topology = .kind.id())]
     NoNode { kind: Kind, id: String },
+    #[error("no edge from {from:?} to {to:?} in {topology}", topology = .kind.id())]
+    NoEdge { kind: Kind, from: String, to: String },
+    #[error("which topology the edge is in is not told by its ends: say it, as in ?topology=containers")]
+    WhichTopology,
     #[error("not a well-formed path: {0}")]
     BadPath(String),
     #[error("t={0:?} is no duration such as 500ms, 1s or 1m30s")]
@@ -48,9 +52,9 @@ pub(crate) fn quoted(text: &str) -> String {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoRoute(_) | Self::NoTopology(_) | Self::NoNode { .. } => StatusCode::NOT_FOUND,
+            Self::NoRoute(_) | Self::NoTopology(_) | Self::NoNode { .. } | Self::NoEdge { .. } => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadPath(_) | Self::BadBeat(_) => StatusCode::BAD_REQUEST,
+            Self::BadPath(_) | Self::BadBeat(_) | Self::WhichTopology => StatusCode::BAD_REQUEST,
             Self::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
             Self::TooManyViews(_) | Self::TooManySockets(_) | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

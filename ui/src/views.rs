@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use topology::detail::Detail;
+use topology::detail::{Detail, EdgeDetail, Edges};
 use topology::summary::Summary;
 use topology::view::Stats;
 use topology::{Cluster, Kind, Node, NodeId, Options, Timestamp, View};
@@ -29,6 +29,13 @@ struct Kept {
     version: Option<u64>,
     stats: Option<Stats>,
     body: Option<Bytes>,
+    edges: Option<Bytes>,
+}
+
+impl Kept {
+    fn new(kind: Kind, options: Options) -> Self {
+        Self { view: View::new(kind, options), version: None, stats: None, body: None, edges: None }
+    }
 }
 
 #[derive(Debug)]
@@ -75,11 +82,33 @@ impl Views {
     }
 
     /// All there is to say of a node, also if options leave it out of its view; `None` if it is not there.
-    pub(crate) fn detail(&self, kind: Kind, id: &NodeId, now: Timestamp) -> Option<Detail> {
+    pub(crate) fn detail(&self, kind: Kind, id: &str, now: Timestamp) -> Option<Detail> {
         let kept = self.slot(kind, Options::default());
         let mut kept = lock(&kept);
         let cluster = self.follow(&mut kept);
-        Detail::of_view(&kept.view, &cluster, id, now)
+        let id = kept.view.find(id)?;
+        Detail::of_view(&kept.view, &cluster, &id, now)
+    }
+
+    /// The figures of the view's edges as JSON, with the version of the cluster they are of.
+    pub(crate) fn edges(&self, kind: Kind, options: Options) -> (u64, Bytes) {
+        let kept = self.slot(kind, options);
+        let mut kept = lock(&kept);
+        let cluster = self.follow(&mut kept);
+        let Kept { view, edges, .. } = &mut *kept;
+        let edges = edges.get_or_insert_with(|| json(&Edges::of_view(view, &cluster)));
+        (cluster.version(), edges.clone())
+    }
+
+    /// All there is to say of an edge as JSON, also if options leave out its ends, with the version of the cluster; `None` if it
+    /// is not there.
+    pub(crate) fn edge(&self, kind: Kind, source: &str, target: &str) -> Option<(u64, Bytes)> {
+        let kept = self.slot(kind, Options::default());
+        let mut kept = lock(&kept);
+        let cluster = self.follow(&mut kept);
+        let (source, target) = (kept.view.find(source)?, kept.view.find(target)?);
+        let edge = EdgeDetail::of_view(&kept.view, &cluster, &source, &target)?;
+        Some((cluster.version(), json(&edge)))
     }
 
     /// Drops what nobody asked for of late.
@@ -94,10 +123,9 @@ impl Views {
             let oldest = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(key, _)| *key);
             oldest.map(|key| slots.remove(&key));
         }
-        let slot = slots.entry(key).or_insert_with(|| Slot {
-            kept: Arc::new(Mutex::new(Kept { view: View::new(kind, options), version: None, stats: None, body: None })),
-            used: Instant::now(),
-        });
+        let slot = slots
+            .entry(key)
+            .or_insert_with(|| Slot { kept: Arc::new(Mutex::new(Kept::new(kind, options))), used: Instant::now() });
         slot.used = Instant::now();
         slot.kept.clone()
     }
@@ -111,6 +139,7 @@ impl Views {
             kept.version = Some(cluster.version());
             kept.stats = None;
             kept.body = None;
+            kept.edges = None;
         }
         cluster
     }
@@ -147,6 +176,9 @@ struct Topology<'a> {
 }
 
 fn nodes(view: &View, cluster: &Cluster, now: Timestamp) -> Bytes {
-    let topology = Topology { nodes: Nodes(view, cluster, now) };
-    serde_json::to_vec(&topology).expect("summaries are plain data, and ids are strings").into()
+    json(&Topology { nodes: Nodes(view, cluster, now) })
+}
+
+fn json(answer: &impl Serialize) -> Bytes {
+    serde_json::to_vec(answer).expect("answers are plain data, and ids are strings").into()
 }

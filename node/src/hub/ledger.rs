@@ -21,6 +21,7 @@ pub(super) struct Ledger {
     said: BTreeMap<Name, BTreeMap<Key, Fact>>,
     status: Status,
     costs: BTreeMap<Name, u32>,
+    losses: BTreeMap<Name, u64>,
     /// Rows of containers that the process probe cannot measure.
     of_daemon: ContainerGauges,
     /// Keys whose winning fact may differ from what was told.
@@ -37,12 +38,14 @@ impl Ledger {
             Update::Facts(name, facts) => self.take_facts(name, facts),
             Update::Status(name, source) => self.take_status(name, source),
             Update::Cost(name, cost) => drop(self.costs.insert(name, cost)),
+            Update::Lost(name, lost) => drop(self.losses.insert(name, lost)),
             Update::Gauges(Name::Docker, Gauges::Containers(block)) => self.of_daemon = block,
             Update::Gauges(_, Gauges::Containers(block)) => {
                 self.gauges.push(Gauges::Containers(united(block, &self.of_daemon)));
             }
             Update::Gauges(_, Gauges::Host(mut block)) => {
                 block.probe_cpu = self.costs.iter().map(|(name, cost)| (name.as_str().to_owned(), *cost)).collect();
+                block.probe_lost = self.losses.iter().map(|(name, lost)| (name.as_str().to_owned(), *lost)).collect();
                 self.gauges.push(Gauges::Host(block));
             }
             Update::Gauges(_, block) => self.gauges.push(block),

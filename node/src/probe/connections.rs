@@ -1,112 +1,255 @@
-//! The connections probe: which relations the processes of this host have. TCP over v4 and v6, in every network namespace,
-//! read from the kernel's socket tables.
+//! The connections probe: which relations the processes of this host have, over TCP and UDP, v4 and v6, in every network
+//! namespace. Several sources tell of them, each of which may be missing; the [`tracker`] makes flows of what they tell.
 //!
 //! ```text
-//! namespaces ─netns─▶ sockets ─inodes─▶ owners
-//!                        └─classify─▶ directions ─flows─▶ listeners and flows
+//! namespaces ─netns─▶ sockets ─inodes─▶ owners ─classify─▶ snapshots ──┐
+//! eBPF, else destroyed sockets ────────────────────────▶ what ended ───┼─tracker─▶ listeners, flows, figures
+//! conntrack ───────────────────────▶ translation, UDP without sockets ─┘
 //! ```
-//!
-//! What a round does not see is a connection that was opened and closed between two of them, unless one of its ends
-//! lingers in `TIME_WAIT`: that tells of the relation, though no longer of the process.
 
+mod backoff;
 pub mod classify;
-mod flows;
+pub mod conntrack;
+pub mod ebpf;
 pub mod inodes;
+mod kernel_ends;
 pub mod netns;
+mod notified_ends;
+mod snapshot;
 pub mod sock_diag;
+mod tracker;
+mod translated;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use topology::Netns;
 use topology::fact::{Source, SourceState};
 use topology::gauges::Gauges;
-use topology::{Netns, ProcessId};
 
 use super::pace::{self, Moment, Nudge, Round, Schedule};
 use super::{Name, ProcessTable, Update, Updates};
-use classify::Classifier;
-use flows::{Flows, Seen};
 use inodes::Owners;
-use netns::{Namespaces, Scanner, Scans};
+use kernel_ends::KernelEnds;
+use netns::{Freshness, Namespaces, Scan, Scanner, Scans};
+use notified_ends::NotifiedEnds;
+use snapshot::{Classifiers, LISTENERS_MAX};
+use tracker::{EndsBy, NamespaceNow, Tracker};
+use translated::Translated;
 
 /// Interval between two scans: the longest a new connection waits for its edge.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Share of one CPU it may take.
-const BUDGET: f64 = 0.005;
+const BUDGET: f64 = 0.015;
 
-/// Starts the probe. `table` names the processes whose namespaces are scanned; `nudge` starts a scan before its time.
+/// How often figures of flows are told.
+const GAUGES_BEAT: Duration = Duration::from_secs(5);
+
+/// Which sources are used besides the socket tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources {
+    /// A program in the kernel that tells what ends.
+    pub ebpf: bool,
+    /// Connection tracking.
+    pub conntrack: bool,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { ebpf: true, conntrack: true }
+    }
+}
+
+/// What the probe is wired to.
+#[derive(Debug)]
+pub struct Channels {
+    /// Where it tells.
+    pub updates: Updates,
+    /// The processes whose namespaces are scanned.
+    pub processes: watch::Receiver<Arc<ProcessTable>>,
+    /// Starts a scan before its time.
+    pub nudge: Nudge,
+    /// Asks for the processes before their time: one that has just connected may be new.
+    pub nudge_processes: Nudge,
+    /// Gets the addresses that flows lead to.
+    pub remotes: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+}
+
+/// Starts the probe of the host with that `/proc`.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn spawn(
-    proc_root: &Path,
-    updates: Updates,
-    table: watch::Receiver<Arc<ProcessTable>>,
-    nudge: Nudge,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
+pub fn spawn(proc_root: &Path, sources: Sources, channels: Channels, stop: CancellationToken) -> JoinHandle<()> {
     let schedule = Schedule { name: Name::Connections, base: BEAT, budget: BUDGET };
-    let mut probe = Probe::new(proc_root);
-    pace::spawn(schedule, updates, nudge, stop, move |now| {
-        let table = table.borrow().clone();
-        probe.round(now, &table)
-    })
+    let (updates, nudge) = (channels.updates.clone(), channels.nudge.clone());
+    let mut probe = Probe::new(proc_root, sources, channels, &stop);
+    pace::spawn(schedule, updates, nudge, stop, move |now| probe.round(now))
 }
 
 /// What the probe remembers between two rounds.
 struct Probe {
+    channels: Channels,
     scanner: Scanner,
     owners: Owners,
-    classifiers: HashMap<Netns, Classifier>,
-    flows: Flows,
+    classifiers: Classifiers,
+    kernel: KernelEnds,
+    notified: NotifiedEnds,
+    translated: Translated,
+    tracker: Tracker,
+    table: Arc<ProcessTable>,
+    table_version: u64,
+    generation: u64,
+    gauges_at: Option<Instant>,
+    remotes: BTreeSet<IpAddr>,
 }
 
 impl Probe {
-    fn new(proc_root: &Path) -> Self {
+    fn new(proc_root: &Path, sources: Sources, channels: Channels, stop: &CancellationToken) -> Self {
         Self {
             scanner: Scanner::new(proc_root),
             owners: Owners::new(proc_root),
-            classifiers: HashMap::new(),
-            flows: Flows::default(),
+            classifiers: Classifiers::default(),
+            kernel: KernelEnds::new(proc_root, sources.ebpf),
+            notified: NotifiedEnds::new(proc_root),
+            translated: Translated::new(proc_root, sources.conntrack, stop),
+            tracker: Tracker::default(),
+            table: Arc::default(),
+            table_version: 0,
+            generation: 0,
+            gauges_at: None,
+            remotes: BTreeSet::new(),
+            channels,
         }
     }
 
-    fn round(&mut self, now: Moment, table: &ProcessTable) -> Round {
-        let namespaces = namespaces(table);
-        let scans = self.scanner.scan(&namespaces);
-        self.owners.update(&scans.namespaces, &namespaces);
-        self.classifiers.retain(|netns, _| scans.namespaces.iter().any(|scan| scan.netns == *netns));
-        let mut seen = Seen::default();
-        for scan in &scans.namespaces {
-            let classifier = self.classifiers.entry(scan.netns).or_default();
-            let connections = classifier.classify(&scan.listeners, &scan.connections, &scan.ephemeral);
-            seen.take_listeners(scan.netns, &scan.listeners, &self.owners);
-            seen.take_connections(scan.netns, &connections, &self.owners);
+    fn round(&mut self, now: Moment) -> Round {
+        self.take_processes();
+        let mut updates = Vec::new();
+        // The kernel's word first: what it tells of afterwards is still open in the scan.
+        let ended = self.kernel.take(now.clock, &self.channels.nudge, &mut updates);
+        let namespaces = namespaces(&self.table);
+        self.scanner.attend(self.kernel.attention());
+        let scans = self.scanner.scan(&namespaces, now.clock);
+        let walked = self.owners.update_with(&scans.namespaces, &namespaces, || self.kernel.holders());
+        let is_needed = !self.kernel.is_active();
+        let (destroyed, heard) = self.notified.take(is_needed, &namespaces, &scans, &self.classifiers, &mut updates);
+        let elsewhere = scans.cpu_time + heard;
+        let ends_by = match (self.kernel.is_active(), self.notified.is_active()) {
+            (true, _) => EndsBy::Kernel,
+            (false, true) => EndsBy::Notification,
+            (false, false) => EndsBy::Absence,
+        };
+        let (namespaces, is_cut) = self.snapshots(&scans, walked.is_told || walked.processes > 0);
+        self.translated.attend(now.clock, &mut updates);
+        let needs_likely = !ended.is_empty() || !destroyed.is_empty() || self.tracker.waits_for_processes();
+        self.translated.with(now.clock, needs_likely, |translations, unsocketed| {
+            self.tracker.take(tracker::Round {
+                now,
+                host: scans.namespaces.first().map(|scan| scan.netns),
+                processes: &self.table,
+                processes_version: self.table_version,
+                namespaces,
+                ends_by,
+                ended,
+                destroyed,
+                unsocketed,
+                translations,
+            });
+        });
+        if self.tracker.waits_for_processes() {
+            self.channels.nudge_processes.nudge();
         }
-        let is_cut = seen.is_cut;
-        let alive = |id: ProcessId| table.rows.get(&id.pid).is_some_and(|row| row.id == id);
-        let left_out = self.flows.follow(seen, alive, now);
-        let facts = self.flows.facts_if_changed().map(|facts| Update::Facts(Name::Connections, facts));
-        let gauges =
-            self.flows.gauges_if_changed(now).map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block)));
+        let host = scans.namespaces.first().map(|scan| scan.netns);
+        updates.extend(self.tell(host, now));
         let has_orphans = self.has_orphans(&scans);
-        Round {
-            updates: facts.into_iter().chain(gauges).collect(),
-            status: status(&scans, is_cut || left_out > 0, has_orphans),
-            elsewhere: scans.cpu_time,
+        let status = self.status(&scans, is_cut || self.tracker.is_cut(), has_orphans);
+        Round { updates, status, elsewhere }
+    }
+
+    fn take_processes(&mut self) {
+        let table = self.channels.processes.borrow().clone();
+        if !Arc::ptr_eq(&table, &self.table) {
+            self.table = table;
+            self.table_version += 1;
         }
+    }
+
+    /// The namespaces with those sockets that are others than before, or may belong to others.
+    fn snapshots(&mut self, scans: &Scans, may_have_owners: bool) -> (Vec<NamespaceNow>, bool) {
+        self.classifiers.retain(&scans.namespaces);
+        let generation = self.translated.generation();
+        let is_due = may_have_owners || generation != std::mem::replace(&mut self.generation, generation);
+        let mut room = LISTENERS_MAX;
+        let mut is_cut = false;
+        let mut now = |scan: &Scan| {
+            let taken = self.classifiers.snapshot(scan, &self.owners, room);
+            room = room.saturating_sub(taken.snapshot.listeners.len());
+            is_cut |= taken.is_cut;
+            let differs = is_due || scan.freshness != Freshness::Unchanged;
+            NamespaceNow {
+                netns: scan.netns,
+                networks: Arc::clone(&scan.networks),
+                snapshot: differs.then_some(taken.snapshot),
+            }
+        };
+        let namespaces = scans.namespaces.iter().map(&mut now).collect();
+        (namespaces, is_cut)
+    }
+
+    /// What differs from what was told.
+    fn tell(&mut self, host: Option<Netns>, now: Moment) -> Vec<Update> {
+        let facts = self.tracker.facts_if_changed(host);
+        let is_due = self.gauges_at.is_none_or(|at| now.clock.saturating_duration_since(at) >= GAUGES_BEAT);
+        let mut updates = Vec::new();
+        if facts.is_some() || is_due {
+            self.gauges_at = Some(now.clock);
+            let block = self.tracker.gauges_if_changed(now);
+            updates.extend(block.map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block))));
+        }
+        if let Some(facts) = facts {
+            let remotes = self.tracker.remotes();
+            if remotes != self.remotes {
+                self.remotes.clone_from(&remotes);
+                self.channels.remotes.send_replace(Arc::new(remotes));
+            }
+            updates.insert(0, Update::Facts(Name::Connections, facts));
+        }
+        updates
     }
 
     /// Whether there are sockets that some process holds, but none we may look into.
     fn has_orphans(&self, scans: &Scans) -> bool {
         let mut sockets = scans.namespaces.iter().flat_map(|scan| scan.listeners.iter().chain(scan.connections.iter()));
         sockets.any(|socket| socket.inode != 0 && self.owners.of(socket.inode).is_empty())
+    }
+
+    /// No reason says how many: a number that changes from scan to scan would be a new fact each time (I3).
+    fn status(&self, scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
+        let mut reasons: Vec<String> = scans.problems.iter().map(|(problem, _)| problem.to_string()).collect();
+        reasons.extend(self.notified.problem());
+        if is_cut {
+            let flows = tracker::FLOWS_MAX;
+            reasons
+                .push(format!("too many connections: only {flows} relations and {LISTENERS_MAX} listeners are kept"));
+        }
+        // Root sees all owners but those of the kernel's own sockets.
+        if has_orphans && !rustix::process::geteuid().is_root() {
+            reasons.push("not root: connections of other users' processes are missing; run as root".to_owned());
+        }
+        let state = match (scans.namespaces.is_empty(), reasons.is_empty()) {
+            (true, _) => SourceState::Off,
+            (false, false) => SourceState::Degraded,
+            (false, true) => SourceState::Ok,
+        };
+        let mode = scans.namespaces.iter().map(|scan| scan.source).min().map_or("", netns::Source::as_str);
+        Source { state, mode: mode.to_owned(), reason: reasons.join("; ") }
     }
 }
 
@@ -119,24 +262,4 @@ fn namespaces(table: &ProcessTable) -> Namespaces {
         }
     }
     namespaces
-}
-
-/// No reason says how many: a number that changes from scan to scan would be a new fact each time (I3).
-fn status(scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
-    let mut reasons: Vec<String> = scans.problems.iter().map(|(problem, _)| problem.to_string()).collect();
-    if is_cut {
-        let (flows, listeners) = (flows::FLOWS_MAX, flows::LISTENERS_MAX);
-        reasons.push(format!("too many connections: only {flows} relations and {listeners} listeners are kept"));
-    }
-    // Root sees all owners but those of the kernel's own sockets.
-    if has_orphans && !rustix::process::geteuid().is_root() {
-        reasons.push("not root: connections of other users' processes are missing; run as root".to_owned());
-    }
-    let state = match (scans.namespaces.is_empty(), reasons.is_empty()) {
-        (true, _) => SourceState::Off,
-        (false, false) => SourceState::Degraded,
-        (false, true) => SourceState::Ok,
-    };
-    let mode = scans.namespaces.iter().map(|scan| scan.source).min().map_or("", netns::Source::as_str);
-    Source { state, mode: mode.to_owned(), reason: reasons.join("; ") }
 }

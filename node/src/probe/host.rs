@@ -1,10 +1,9 @@
 //! The host probe: the machine itself, its networks, and how busy it is.
 
 mod kernel;
-mod networks;
+pub(super) mod networks;
 mod release;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use topology::Netns;
 use topology::fact::{Fact, Host, Network, Source, SourceState};
 use topology::gauges::{Gauges, HostGauges};
+use topology::services::Rule;
 
 pub use kernel::{CpuTimes, Kernel, Memory, load1_hundredths};
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub proc_root: PathBuf,
     /// Host name to show instead of the machine's own.
     pub name: Option<String>,
+    /// What the operator calls services outside the cluster.
+    pub services: Vec<Rule>,
 }
 
 /// Starts the probe.
@@ -97,8 +99,9 @@ impl Probe {
         let mut updates = Vec::new();
         if self.said.as_ref() != Some(&self.host) {
             self.said = Some(self.host.clone());
-            let fact = Fact::Host(self.host.clone());
-            updates.push(Update::Facts(Name::Host, BTreeMap::from([(fact.key(), fact)])));
+            let services = Some(&self.config.services).filter(|rules| !rules.is_empty());
+            let facts = [Fact::Host(self.host.clone())].into_iter().chain(services.cloned().map(Fact::Services));
+            updates.push(Update::Facts(Name::Host, facts.map(|fact| (fact.key(), fact)).collect()));
         }
         match self.gauges(now) {
             Some(gauges) => updates.push(Update::Gauges(Name::Host, Gauges::Host(gauges))),
@@ -151,6 +154,7 @@ impl Probe {
             memory_kib: memory.total_kib.saturating_sub(memory.available_kib),
             load1,
             probe_cpu: Vec::new(),
+            probe_lost: Vec::new(),
         })
     }
 }

@@ -15,7 +15,7 @@ use topology::{Key, Netns, Timestamp};
 use crate::tree::{Tree, debian};
 
 fn probe(proc_root: &Path, name: Option<&str>) -> Probe {
-    Probe::new(Config { proc_root: proc_root.to_owned(), name: name.map(str::to_owned) })
+    Probe::new(Config { proc_root: proc_root.to_owned(), name: name.map(str::to_owned), services: Vec::new() })
 }
 
 fn host(round: &Round) -> Option<Host> {

@@ -1,5 +1,8 @@
 //! Probes on recorded trees and on this machine's own.
 
+mod conntrack;
+mod ebpf;
 mod host;
+mod names;
 mod process;
 mod tree;

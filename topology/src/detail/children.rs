@@ -34,7 +34,7 @@ struct Members {
 
 /// The children of a node, by the view they are in; views without any left out.
 pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, now: Timestamp) -> Vec<Children> {
-    if matches!(id, NodeId::Process(..) | NodeId::InternetIn | NodeId::InternetOut) {
+    if id.is_outside() || matches!(id, NodeId::Process(..)) {
         return Vec::new();
     }
     let mut members = Members::default();

@@ -98,17 +98,26 @@ impl Part {
     fn take_edges(&mut self, kind: Kind, entry: &HostEntry) {
         for run in entry.edges.chunk_by(|a, b| a.client == b.client) {
             let Some(client) = client_id(kind, &run[0].client) else { continue };
-            let servers: Vec<NodeId> = run.iter().filter_map(|edge| server_id(kind, &edge.server)).collect();
+            let servers = run.iter().filter_map(|edge| Some((server_id(kind, &edge.server)?, &edge.server)));
+            let servers: Vec<(NodeId, &Party)> = servers.collect();
             if servers.is_empty() {
                 continue;
             }
-            for id in servers.iter().chain([&client]) {
-                if matches!(id, NodeId::InternetIn | NodeId::InternetOut) {
-                    self.share(id.clone()).subject = Some(Subject::Pseudo { host: None });
-                }
+            for (id, party) in servers.iter().map(|(id, party)| (id, *party)).chain([(&client, &run[0].client)]) {
+                self.know_outside(id, party);
             }
-            self.share(client).adjacency.extend(servers);
+            self.share(client).adjacency.extend(servers.into_iter().map(|(id, _)| id));
         }
+    }
+
+    /// Notes what is outside the cluster: it is in the view because something connects to it.
+    fn know_outside(&mut self, id: &NodeId, party: &Party) {
+        let subject = match party {
+            Party::Internet => Subject::Pseudo { host: None },
+            Party::Service(service) => Subject::Service { service: service.clone() },
+            Party::Process { .. } | Party::Container { .. } | Party::Host(_) => return,
+        };
+        self.share(id.clone()).subject = Some(subject);
     }
 
     fn finish(&mut self, life: Life) {
@@ -150,6 +159,7 @@ fn party_id(kind: Kind, party: &Party) -> Option<NodeId> {
         Party::Container { peer, container } => of_container(kind, peer, container),
         // Whether it was a container behind the host's masquerade cannot be told: true only of the host as a whole.
         Party::Host(peer) => (kind == Kind::Hosts).then(|| NodeId::Host(peer.clone())),
+        Party::Service(service) => Some(NodeId::Service(service.name.clone())),
         Party::Internet => None,
     }
 }

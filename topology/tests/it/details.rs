@@ -32,7 +32,8 @@ fn relations(kind: Kind, id: &NodeId) -> String {
     }
     for table in &detail.connections {
         for connection in &table.connections {
-            let cells: Vec<_> = connection.metadata.iter().map(|cell| format!("{}={}", cell.id, cell.value)).collect();
+            let cells = connection.metadata.iter().filter(|cell| cell.id != "last_seen");
+            let cells: Vec<_> = cells.map(|cell| format!("{}={}", cell.id, cell.value)).collect();
             lines.push(format!("{} {} {}", table.label, connection.label, cells.join(" ")));
         }
     }
@@ -59,7 +60,7 @@ fn a_process_is_part_of_its_container_image_and_host() {
     in containers web
     in containers-by-image nginx
     in hosts a
-    Inbound curl port=80 count=10
+    Inbound curl port=80 count=20
     Inbound The Internet remote=198.51.100.7 port=80 count=30
     Inbound The Internet remote=198.51.100.8 port=80 count=40
     "#);
@@ -115,6 +116,25 @@ fn ids_read_what_they_print_and_others_have_no_node() {
     }
     let gone = NodeId::Process(peer("a"), 99);
     assert_eq!(Detail::of(&cluster(HOST), Kind::Processes, &gone, NOW), None);
+}
+
+#[test]
+fn ids_tell_their_topology_or_do_not() {
+    let cases = [
+        ("peer-a;<host>", Some(Kind::Hosts)),
+        ("4f5e;<container>", Some(Kind::Containers)),
+        ("nginx;<container_image>", Some(Kind::ContainersByImage)),
+        ("peer-a;4711", Some(Kind::Processes)),
+        ("pseudo:uncontained:peer-a", Some(Kind::Containers)),
+        ("peer-a;x", None),
+        ("nginx", None),
+        ("in-theinternet", None),
+        ("service-db", None),
+        ("", None),
+    ];
+    for (text, want) in cases {
+        assert_eq!(NodeId::kind_of(text), want, "{text:?}");
+    }
 }
 
 #[test]

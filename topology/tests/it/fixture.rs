@@ -8,6 +8,12 @@
 //! flow 30 -> 172.17.0.2:80                 outgoing
 //! flow 20:80 <- 172.17.0.1                 incoming
 //! flow net:web -> 172.17.0.9:80            by nobody known, in a namespace
+//! flow 30 -> 172.17.0.2:80 via 10.0.0.1:8080 as 172.17.0.1      translated: what it named, what it looks like
+//! process 40 dns at inner listen udp/53    in a namespace that is no container's; so is `20:53/udp` of a flow
+//! process 50 docker-proxy args -proto,tcp  commas are blanks
+//! namespace web 172.17.0.2/16              addresses of a container's namespace, or of another
+//! name 203.0.113.9 a.example.com,b.example.com reverse=c.example.com
+//! service .example.com Example             a suffix, or a network, and its name
 //! ```
 //!
 //! Flow number n of a host has 10·n connections open.
@@ -17,13 +23,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use topology::cluster::Writer;
 use topology::fact::{
-    Container, ContainerState, Direction, Fact, Flow, FlowKey, Host, Listener, ListenerKey, Network, Owner, Port,
-    Process, Protocol,
+    Container, ContainerState, Direction, Fact, Flow, FlowKey, Host, Listener, ListenerKey, Namespace, Network, Owner,
+    Port, Process, Protocol, RemoteName,
 };
 use topology::gauges::{FlowGauges, Gauges};
 use topology::graph::Change;
+use topology::resolve::Relation;
+use topology::services::{Pattern, Rule};
 use topology::summary::Summary;
-use topology::{Cluster, ContainerId, Kind, Netns, Options, PeerId, ProcessId, Timestamp, View};
+use topology::{Cluster, ContainerId, Kind, Netns, Options, Party, PeerId, ProcessId, Timestamp, View};
 
 /// When everything is looked at.
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -35,6 +43,7 @@ struct Scribe {
     changes: Vec<Change>,
     netns: BTreeMap<String, Netns>,
     processes: BTreeMap<u32, Process>,
+    rules: Vec<Rule>,
     serial: u32,
 }
 
@@ -59,6 +68,9 @@ pub(crate) fn write(writer: &mut Writer, text: &str) {
                 "container" => scribe.container(&words[1..]),
                 "process" => scribe.process(&words[1..]),
                 "flow" => scribe.flow(&words[1..]),
+                "namespace" => scribe.namespace(&words[1..]),
+                "name" => scribe.name(&words[1..]),
+                "service" => scribe.service(&words[1..]),
                 other => panic!("no {other} in {line:?}"),
             }
         }
@@ -71,7 +83,8 @@ fn flush(writer: &mut Writer, scribe: Option<Scribe>) {
         let serials: Vec<u32> = (1..=scribe.serial).collect();
         let open = serials.iter().map(|serial| 10 * serial).collect();
         let gauges = Gauges::Flows(FlowGauges { at: NOW, serials, open, ..FlowGauges::default() });
-        writer.apply(&scribe.peer, scribe.changes.into_iter().chain([Change::put(Fact::Gauges(gauges))]));
+        let rules = Fact::Services(scribe.rules);
+        writer.apply(&scribe.peer, scribe.changes.into_iter().chain([rules, Fact::Gauges(gauges)].map(Change::put)));
     }
 }
 
@@ -86,22 +99,29 @@ pub(crate) fn peer(host: &str) -> PeerId {
     PeerId::new(&format!("peer-{host}")).expect("printable")
 }
 
+fn network(text: &str) -> Network {
+    let (ip, prefix) = text.split_once('/').expect("address/prefix");
+    Network { interface: "eth0".into(), address: address(ip), prefix: prefix.parse().expect("bits") }
+}
+
+/// Without a `/udp` or a `udp/`.
+fn protocol(text: &str) -> (Protocol, &str) {
+    let udp = text.strip_suffix("/udp").or_else(|| text.strip_prefix("udp/"));
+    udp.map_or((Protocol::Tcp, text), |rest| (Protocol::Udp, rest))
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|_| panic!("no address: {text}"))
 }
 
 impl Scribe {
     fn new(words: &[&str]) -> Self {
-        let network = |text: &&str| {
-            let (ip, prefix) = text.split_once('/').expect("address/prefix");
-            Network { interface: "eth0".into(), address: address(ip), prefix: prefix.parse().expect("bits") }
-        };
         let host = Host {
             name: words[0].into(),
             netns: Some(ROOT),
             memory_bytes: 1 << 30,
             booted_at: Timestamp(NOW.0 - 3_600_000),
-            networks: words[1..].iter().map(network).collect(),
+            networks: words[1..].iter().map(|text| network(text)).collect(),
             ..Host::default()
         };
         Self {
@@ -109,6 +129,7 @@ impl Scribe {
             changes: vec![Change::put(Fact::Host(host))],
             netns: BTreeMap::from([("host".to_owned(), ROOT)]),
             processes: BTreeMap::new(),
+            rules: Vec::new(),
             serial: 0,
         }
     }
@@ -157,12 +178,14 @@ impl Scribe {
         process.netns = Some(ROOT);
         let mut rest = words[2..].iter();
         while let Some(word) = rest.next() {
-            let value = rest.next().expect("a word after in or listen");
+            let value = rest.next().expect("a word after each");
             match *word {
                 "in" => {
                     process.container = Some(container_id(self.host(), value));
                     process.netns = Some(self.netns[*value]);
                 }
+                "at" => process.netns = Some(self.namespace_of(value)),
+                "args" => process.command_line = value.replace(',', " "),
                 "listen" => self.listener(process.netns.expect("set above"), process.id, value),
                 other => panic!("no {other}"),
             }
@@ -172,20 +195,23 @@ impl Scribe {
     }
 
     fn listener(&mut self, netns: Netns, owner: ProcessId, at: &str) {
+        let (protocol, at) = protocol(at);
         let at = at.parse().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, at.parse().expect("a port"))));
-        let key = ListenerKey { netns, protocol: Protocol::Tcp, address: at.ip(), port: at.port() };
+        let key = ListenerKey { netns, protocol, address: at.ip(), port: at.port() };
         self.changes.push(Change::put(Fact::Listener(Listener { key, v6_only: false, owners: vec![owner] })));
     }
 
     fn flow(&mut self, words: &[&str]) {
-        let (direction, owner, remote, port) = match words {
-            [owner, "->", to] => {
+        let (protocol, direction, owner, remote, port) = match words {
+            [owner, "->", to, ..] => {
+                let (protocol, to) = protocol(to);
                 let to: SocketAddr = to.parse().unwrap_or_else(|_| panic!("address:port: {to}"));
-                (Direction::Outgoing, *owner, to.ip(), to.port())
+                (protocol, Direction::Outgoing, *owner, to.ip(), to.port())
             }
-            [owner, "<-", from] => {
+            [owner, "<-", from, ..] => {
+                let (protocol, owner) = protocol(owner);
                 let (owner, port) = owner.rsplit_once(':').expect("owner:port");
-                (Direction::Incoming, owner, address(from), port.parse().expect("a port"))
+                (protocol, Direction::Incoming, owner, address(from), port.parse().expect("a port"))
             }
             other => panic!("no flow: {other:?}"),
         };
@@ -197,8 +223,44 @@ impl Scribe {
             }
         };
         self.serial += 1;
-        let key = FlowKey { owner, direction, protocol: Protocol::Tcp, remote, port };
-        self.changes.push(Change::put(Fact::Flow(Flow::new(key, self.serial, netns, NOW))));
+        let key = FlowKey { owner, direction, protocol, remote, port };
+        let mut flow = Flow::new(key, self.serial, netns, NOW);
+        for pair in words[3..].chunks(2) {
+            match *pair {
+                ["via", named] => flow.via = Some(named.parse().expect("address:port")),
+                ["as", seen] => flow.masquerade = Some(address(seen)),
+                ref other => panic!("no {other:?}"),
+            }
+        }
+        self.changes.push(Change::put(Fact::Flow(flow)));
+    }
+
+    /// The namespace of that name, a new one if there is none.
+    fn namespace_of(&mut self, name: &str) -> Netns {
+        let next = Netns(100 + self.netns.len() as u64);
+        *self.netns.entry(name.into()).or_insert(next)
+    }
+
+    fn namespace(&mut self, words: &[&str]) {
+        let netns = self.namespace_of(words[0]);
+        let networks = words[1..].iter().map(|text| network(text)).collect();
+        self.changes.push(Change::put(Fact::Namespace(Namespace { netns, networks })));
+    }
+
+    fn name(&mut self, words: &[&str]) {
+        let reverse = words.iter().find_map(|word| word.strip_prefix("reverse=")).map(str::to_owned);
+        let asked = words[1..].iter().filter(|word| !word.contains('='));
+        let names = asked.flat_map(|names| names.split(',')).map(str::to_owned).collect();
+        self.changes.push(Change::put(Fact::RemoteName(RemoteName { address: address(words[0]), names, reverse })));
+    }
+
+    fn service(&mut self, words: &[&str]) {
+        let pattern = match words[0].split_once('/') {
+            Some((net, prefix)) => Pattern::Net { address: address(net), prefix: prefix.parse().expect("bits") },
+            None => Pattern::Suffix(words[0].trim_start_matches('.').into()),
+        };
+        let name = words.get(1).map(|&name| name.to_owned());
+        self.rules.push(Rule { pattern, name, icon: None, group: None });
     }
 }
 
@@ -231,4 +293,37 @@ fn line(summary: &Summary, all: &BTreeMap<topology::NodeId, Summary>) -> String 
     let targets: Vec<String> = summary.adjacency.iter().map(|id| name(&all[id])).collect();
     let arrow = if targets.is_empty() { String::new() } else { format!(" -> {}", targets.join(", ")) };
     format!("{} {}{stack}{arrow}", name(summary), summary.shape)
+}
+
+/// All relations, a line each: `client/process@host -> process@host tcp 80 at ADDRESS [client's flows|server's|of several]`,
+/// a flow being its host and number; `confirmed` if both ends tell.
+pub(crate) fn relations(cluster: &Cluster) -> String {
+    let lines: Vec<String> = cluster.relations().iter().map(relation).collect();
+    lines.join("\n")
+}
+
+fn relation(relation: &Relation) -> String {
+    let Relation { client, server, protocol, port, remote, .. } = relation;
+    let [client, server] = [client, server].map(party);
+    let told = [&relation.told_by_client, &relation.told_by_server, &relation.told_together].map(|told| {
+        let names =
+            told.iter().map(|told| format!("{}{}", told.peer.as_str().trim_start_matches("peer-"), told.serial));
+        names.collect::<Vec<_>>().join(" ")
+    });
+    let confirmed = if relation.is_confirmed() { " confirmed" } else { "" };
+    format!("{client} -> {server} {} {port} at {remote} [{}]{confirmed}", protocol.as_str(), told.join("|"))
+}
+
+fn party(party: &Party) -> String {
+    let host = |peer: &PeerId| peer.as_str().trim_start_matches("peer-").to_owned();
+    match party {
+        Party::Process { peer, process, container } => {
+            let container = container.iter().map(|it| format!("{}/", it.name)).collect::<String>();
+            format!("{container}{}@{}", process.name, host(peer))
+        }
+        Party::Container { peer, container } => format!("{}@{}", container.name, host(peer)),
+        Party::Host(peer) => format!("@{}", host(peer)),
+        Party::Service(service) => format!("service {}", service.name),
+        Party::Internet => "Internet".into(),
+    }
 }

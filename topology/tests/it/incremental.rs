@@ -1,15 +1,19 @@
 //! A view that follows the cluster is the view drawn from scratch, whatever happened in between.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use topology::cluster::Writer;
-use topology::fact::Fact;
+use topology::fact::{
+    Direction, Fact, Flow, FlowKey, Listener, ListenerKey, Namespace, Network, Owner, Protocol, RemoteName,
+};
 use topology::graph::Change;
+use topology::services::{Pattern, Rule};
 use topology::synthetic::SyntheticHost;
 use topology::view::options::{Options, Stopped, System, Unconnected};
-use topology::{Cluster, Kind, Life, Node, NodeId, PeerId, Timestamp, View};
+use topology::{Cluster, Kind, Life, Netns, Node, NodeId, PeerId, ProcessId, Timestamp, View};
 
 const HOSTS: u32 = 3;
 
@@ -45,7 +49,7 @@ fn life() -> impl Strategy<Value = Life> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let some = (0..=TWIN, 0_usize..511, 1_usize..400);
+    let some = (0..=TWIN, 0_usize..540, 1_usize..400);
     prop_oneof![
         4 => some.clone().prop_map(|(host, from, count)| Event::Say { host, from, count }),
         3 => some.clone().prop_map(|(host, from, count)| Event::Unsay { host, from, count }),
@@ -64,27 +68,126 @@ fn host(number: u32) -> (SyntheticHost, PeerId) {
     (host, peer)
 }
 
+/// What a host says of namespaces, translated flows, names and services: hosts translate to each other, their namespaces
+/// share an address, and some addresses are nobody's until a rule names them.
+fn translated(number: u32) -> Vec<Fact> {
+    let (own, next) = (format!("10.0.0.{}", number + 1), format!("10.0.0.{}", (number + 1) % HOSTS + 1));
+    let (inside, next_inside) = (format!("10.0.9.{}", number + 1), format!("10.0.9.{}", (number + 1) % HOSTS + 1));
+    let (mask, next_mask) = (format!("192.0.2.{}", number + 1), format!("192.0.2.{}", (number + 1) % HOSTS + 1));
+    let [out, incoming] = [Direction::Outgoing, Direction::Incoming];
+    let flows = [
+        (0, out, &*next_inside, 8000, None, None),
+        (0, incoming, &*next_inside, 8000, None, None),
+        (2, out, &*next, 9999, None, Some(&*mask)),
+        (2, out, "192.0.2.2", 80, None, None),
+        (0, incoming, &*next_mask, 8000, Some(format!("{own}:9999")), None),
+        (4, incoming, &*next_mask, 8000, Some(format!("{own}:9998")), None),
+        (2, out, &*next, 9998, None, None),
+        (2, out, "10.96.0.1", 80, None, None),
+        (4, incoming, &*next, 8000, Some("10.96.0.1:80".to_owned()), None),
+        (2, out, "172.17.0.2", 8000, None, None),
+        (2, out, "10.0.9.77", 8000, None, None),
+        (2, out, "fe80::2", 8000, None, None),
+        (4, out, "127.0.0.1", 8000, None, None),
+        (4, incoming, "127.0.0.1", 8000, None, None),
+        (2, out, "203.0.113.77", 443, None, None),
+        (2, out, "10.0.200.1", 443, None, None),
+    ];
+    let mut facts: Vec<Fact> = (1000..).zip(flows).map(|(serial, it)| Fact::Flow(flow(serial, it))).collect();
+    let namespaces = [
+        (0, vec!["172.17.0.2/16", "fe80::2/64"], Some(&inside)),
+        (1, vec!["10.0.9.77/24"], None),
+        (2, vec!["172.17.0.4/16"], None),
+        (90, vec!["172.17.0.2/16", "172.17.0.1/16", "fe80::2/64"], None),
+    ];
+    facts.extend(namespaces.map(|(namespace, networks, inside)| {
+        let inside = inside.map(|inside| network(&format!("{inside}/24")));
+        let networks = networks.into_iter().map(network).chain(inside).collect();
+        Fact::Namespace(Namespace { netns: netns(namespace), networks })
+    }));
+    let key = ListenerKey { netns: netns(90), protocol: Protocol::Tcp, address: ip("0.0.0.0"), port: 8000 };
+    facts.push(Fact::Listener(Listener { key, v6_only: false, owners: vec![process(100)] }));
+    let names = vec![format!("www-{number}.example.com")];
+    facts.push(Fact::RemoteName(RemoteName { address: ip("203.0.113.77"), names, reverse: None }));
+    let patterns = [
+        Pattern::Net { address: ip("10.0.200.0"), prefix: 24 },
+        Pattern::Suffix("example.com".into()),
+        Pattern::Net { address: ip("203.0.113.0"), prefix: 24 },
+    ];
+    let rules = patterns.into_iter().skip(number as usize);
+    let name = Some(format!("rule of {number}"));
+    facts.push(Fact::Services(
+        rules.map(|pattern| Rule { pattern, name: name.clone(), icon: None, group: None }).collect(),
+    ));
+    facts
+}
+
+/// The namespace of the synthetic container of that number; none has the last.
+fn netns(container: u32) -> Netns {
+    Netns(4_026_532_000 + u64::from(container))
+}
+
+fn process(number: u32) -> ProcessId {
+    ProcessId { pid: 100 + number, start: 5000 + u64::from(number) }
+}
+
+fn ip(text: &str) -> std::net::IpAddr {
+    text.parse().expect("an address")
+}
+
+fn network(text: &str) -> Network {
+    let (address, prefix) = text.split_once('/').expect("a prefix");
+    Network { interface: "eth0".into(), address: ip(address), prefix: prefix.parse().expect("bits") }
+}
+
+type Told<'a> = (u32, Direction, &'a str, u16, Option<String>, Option<&'a str>);
+
+/// A flow of a synthetic process in a container, of which each has two.
+fn flow(serial: u32, (owner, direction, remote, port, via, masquerade): Told<'_>) -> Flow {
+    let key =
+        FlowKey { owner: Owner::Process(process(owner)), direction, protocol: Protocol::Tcp, remote: ip(remote), port };
+    let mut flow = Flow::new(key, serial, netns(owner / 2), Timestamp(0));
+    flow.via = via.map(|via| via.parse::<SocketAddr>().expect("address and port"));
+    flow.masquerade = masquerade.map(ip);
+    flow
+}
+
+fn facts(number: u32) -> Vec<Fact> {
+    let number = number % HOSTS;
+    let mut facts = SyntheticHost::new(number, HOSTS).facts();
+    facts.extend(translated(number));
+    facts
+}
+
 fn happen(writer: &mut Writer, event: &Event) {
-    let some = |host: &SyntheticHost, from: &usize, count: &usize| -> Vec<Fact> {
-        host.facts().into_iter().cycle().skip(*from).take(*count).collect()
+    let some = |host: &u32, from: &usize, count: &usize| -> Vec<Fact> {
+        facts(*host).into_iter().cycle().skip(*from).take(*count).collect()
     };
     match event {
         Event::Say { host: number, from, count } => {
-            let (host, peer) = host(*number);
-            writer.apply(&peer, some(&host, from, count).into_iter().map(Change::put));
+            let (_, peer) = host(*number);
+            writer.apply(&peer, some(number, from, count).into_iter().map(Change::put));
         }
         Event::Unsay { host: number, from, count } => {
-            let (host, peer) = host(*number);
-            writer.apply(&peer, some(&host, from, count).iter().map(|fact| Change::Remove(fact.key())));
+            let (_, peer) = host(*number);
+            writer.apply(&peer, some(number, from, count).iter().map(|fact| Change::Remove(fact.key())));
         }
         Event::Replace { host: number, from, count } => {
-            let (host, peer) = host(*number);
-            let old = host.facts().into_iter().map(|fact| Change::Remove(fact.key()));
-            writer.apply(&peer, old.chain(some(&host, from, count).into_iter().map(Change::put)));
+            let (_, peer) = host(*number);
+            let old = facts(*number).into_iter().map(|fact| Change::Remove(fact.key()));
+            writer.apply(&peer, old.chain(some(number, from, count).into_iter().map(Change::put)));
         }
         Event::Churn { host: number, step } => {
             let (host, peer) = host(*number);
-            writer.apply(&peer, host.churn(*step));
+            // A port is published, and later another one leads there.
+            let publisher = translated(number % HOSTS).into_iter().find_map(|fact| match fact {
+                Fact::Flow(mut flow) if flow.via.is_some_and(|via| via.port() == 9998) => {
+                    flow.via = flow.via.filter(|_| step % 2 == 0);
+                    Some(Change::put(Fact::Flow(flow)))
+                }
+                _ => None,
+            });
+            writer.apply(&peer, host.churn(*step).into_iter().chain(publisher));
         }
         Event::Life { host: number, life } => writer.set_life(&host(*number).1, *life),
         Event::Forget { host: number } => writer.forget(&host(*number).1),
@@ -117,7 +220,10 @@ fn afresh(cluster: &Cluster) -> Cluster {
             .chain(graph.containers.values().map(|it| Fact::Container((**it).clone())))
             .chain(graph.processes.values().map(|it| Fact::Process((**it).clone())))
             .chain(graph.listeners.values().map(|it| Fact::Listener((**it).clone())))
-            .chain(graph.flows.values().map(|it| Fact::Flow((**it).clone())));
+            .chain(graph.flows.values().map(|it| Fact::Flow((**it).clone())))
+            .chain(graph.namespaces.values().map(|it| Fact::Namespace((**it).clone())))
+            .chain(graph.names.values().map(|it| Fact::RemoteName((**it).clone())))
+            .chain([Fact::Services((*graph.services).clone())]);
         writer.set_life(peer, entry.life);
         writer.apply(peer, facts.map(Change::put));
     }
@@ -153,7 +259,12 @@ proptest! {
                 prop_assert_eq!(&nodes(view), &*shown, "diffs add up to the view");
             }
         }
-        let afresh = afresh(&writer.cluster());
+        let cluster = writer.cluster();
+        let afresh = afresh(&cluster);
+        for ((peer, entry), (_, scratch)) in cluster.hosts().zip(afresh.hosts()) {
+            prop_assert_eq!(&entry.edges, &scratch.edges, "edges of {}", peer);
+        }
+        prop_assert_eq!(cluster.relations(), afresh.relations());
         let scratch = self::views();
         for (view, mut scratch) in views.iter().zip(scratch) {
             scratch.update(&afresh);

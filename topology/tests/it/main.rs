@@ -2,8 +2,12 @@
 //! the view drawn from scratch.
 
 mod details;
+mod edges;
 mod fixture;
 mod incremental;
 mod life;
+mod outside;
+mod relations;
+mod report;
 mod resolution;
 mod views;

@@ -15,7 +15,7 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 async fn every_route_answers() {
     let served = Served::start().await;
     let web = format!("/api/topology/containers/{}%3B%3Ccontainer%3E", id('b'));
-    let cases: [(&str, &str, u16, &str); 25] = [
+    let cases: [(&str, &str, u16, &str); 28] = [
         ("GET", "/api", 200, JSON),
         ("GET", "/api/topology", 200, JSON),
         ("HEAD", "/api/topology", 200, JSON),
@@ -23,6 +23,7 @@ async fn every_route_answers() {
         ("GET", &web, 200, JSON),
         ("GET", "/api/topology/processes-by-name/odd%2Fname%3B%3Cx%3E", 200, JSON),
         ("GET", "/api/topology/processes-by-name/odd/name;%3Cx%3E", 200, JSON),
+        ("GET", "/api/topology/hosts/edges", 200, JSON),
         ("GET", "/api/report", 200, JSON),
         ("GET", "/api/probes", 200, JSON),
         ("GET", "/api/peers", 200, JSON),
@@ -31,9 +32,11 @@ async fn every_route_answers() {
         ("GET", "/api/topology/pods", 404, JSON),
         ("GET", "/api/topology/pods/x", 404, JSON),
         ("GET", "/api/topology/pods/ws", 404, JSON),
+        ("GET", "/api/topology/pods/edges", 404, JSON),
         ("GET", "/api/topology/containers/ws", 404, JSON),
         ("GET", "/api/topology/containers/nope", 404, JSON),
         ("GET", "/api/topology/containers/%ff", 400, JSON),
+        ("GET", "/api/edge/x", 404, JSON),
         ("GET", "/api/nothing/here", 404, JSON),
         ("GET", "/nothing.js", 404, JSON),
         ("POST", "/api/report", 404, JSON),
@@ -159,8 +162,7 @@ async fn a_node_has_details_also_when_options_leave_it_out() {
 #[tokio::test]
 async fn probes_say_how_their_sources_do() {
     let served = Served::start().await;
-    let source =
-        json!({ "name": "docker", "state": "degraded", "mode": "poll", "reason": "no events", "cpuPercent": 0.75 });
+    let source = json!({ "name": "docker", "state": "degraded", "mode": "poll", "reason": "no events", "cpuPercent": 0.75, "lost": 3 });
     let want = json!([{
         "id": "peer-a", "hostname": "a", "version": "0.1.0", "lastSeen": "2026-11-22T09:30:00Z", "sources": [source],
     }]);

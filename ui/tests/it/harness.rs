@@ -220,6 +220,7 @@ fn facts() -> Vec<Fact> {
             at: Timestamp(1_795_339_800_000),
             cpu: 1234,
             probe_cpu: vec![("docker".into(), 75)],
+            probe_lost: vec![("docker".into(), 3)],
             ..HostGauges::default()
         })),
     ]

@@ -75,6 +75,23 @@ impl Classifier {
         connections
     }
 
+    /// The direction of a connection that ended since the last scan, whether its other end is on this namespace's own addresses
+    /// or not.
+    pub fn direction_of_ended(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        remote_is_here: bool,
+        ephemeral: &RangeInclusive<u16>,
+    ) -> Direction {
+        let remote_is_here = remote_is_here || remote.ip().is_loopback();
+        let told = |age_max| {
+            let local = self.is_covered(local, age_max);
+            Ends { local, remote: remote_is_here && self.is_covered(remote, age_max) }.tell()
+        };
+        told(0).or_else(|| told(REMEMBER_SCANS)).unwrap_or_else(|| by_ports(local, remote, ephemeral))
+    }
+
     fn note(&mut self, listeners: &[Socket]) {
         let scan = self.scan;
         self.listeners.retain(|_, seen| scan - *seen <= REMEMBER_SCANS);
@@ -158,6 +175,8 @@ fn by_ports(local: SocketAddr, remote: SocketAddr, ephemeral: &RangeInclusive<u1
 
 #[cfg(test)]
 mod tests {
+    use topology::fact::Protocol;
+
     use super::*;
 
     use Direction::{Incoming, Outgoing};
@@ -172,13 +191,29 @@ mod tests {
     fn listener(text: &str) -> Socket {
         let v6_only = text.ends_with('!');
         let local = address(&text.trim_end_matches('!').replace('*', "0.0.0.0"));
-        Socket { local, remote: address("0.0.0.0:0"), state: State::Listen { v6_only }, inode: 1, uid: 0 }
+        Socket {
+            local,
+            remote: address("0.0.0.0:0"),
+            protocol: Protocol::Tcp,
+            state: State::Listen { v6_only },
+            inode: 1,
+            uid: 0,
+            figures: None,
+        }
     }
 
     /// `"127.0.0.1:80 10.0.0.1:40000"`: the local end, then the remote one.
     fn connection(text: &str) -> Socket {
         let (local, remote) = text.split_once(' ').expect("two addresses");
-        Socket { local: address(local), remote: address(remote), state: State::Established, inode: 2, uid: 0 }
+        Socket {
+            local: address(local),
+            remote: address(remote),
+            protocol: Protocol::Tcp,
+            state: State::Established,
+            inode: 2,
+            uid: 0,
+            figures: None,
+        }
     }
 
     fn directions(classifier: &mut Classifier, listeners: &[&str], connections: &[&str]) -> Vec<Direction> {

@@ -4,6 +4,9 @@
 //! as their socket lives, and the processes of a namespace are walked only if it has a socket without a known owner, or
 //! one whose owner ended. A socket that nobody is found to hold is looked for again ever more rarely, then among all
 //! processes of the host: one may have been passed to another namespace.
+//!
+//! Where the kernel can list all descriptors by itself ([`Tracer::holders`](super::ebpf::Tracer::holders)) that is asked in
+//! place of each walk, at a thirtieth of the price.
 
 mod walk;
 
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use topology::{Netns, ProcessId};
 
 use super::netns::{Namespaces, Scan};
-use super::sock_diag::Socket;
+use super::sock_diag::{Socket, State};
 use walk::Walk;
 
 pub use walk::{FDS_MAX, Walked};
@@ -120,7 +123,19 @@ impl Owners {
     /// Brings the owners up to date with a scan of the sockets and with the processes there are. Blocks while it reads
     /// descriptors, of which it reads no more than [`FDS_MAX`] and the rest of a process.
     pub fn update(&mut self, scans: &[Scan], namespaces: &Namespaces) -> Walked {
+        self.update_with(scans, namespaces, || None)
+    }
+
+    /// The same; `holders` is asked once, if at all, for all sockets with who holds them, and descriptors are read only where it
+    /// has no answer.
+    pub fn update_with(
+        &mut self,
+        scans: &[Scan],
+        namespaces: &Namespaces,
+        holders: impl FnOnce() -> Option<Vec<(u64, ProcessId)>>,
+    ) -> Walked {
         self.scan += 1;
+        let mut holders = Holders::NotAsked(holders);
         let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
         let mut walk = Walk::new(Arc::clone(&self.proc_root), self.resume_at.take(), FDS_MAX);
         let mut lost = HashMap::new();
@@ -137,18 +152,21 @@ impl Owners {
             }
             if is_due {
                 let processes = namespaces.get(&scan.netns).map_or(&[][..], Vec::as_slice);
-                self.look_among(processes, &held(scan).collect(), &alive, &mut walk);
+                let wanted = held(scan).collect();
+                let found = holders.find(&wanted, processes, &mut walk);
+                self.take_found(found, &wanted, &alive);
                 self.walked_at.insert(scan.netns, self.scan);
             }
         }
         if !lost.is_empty() {
             let everyone: Vec<_> = namespaces.values().flatten().copied().collect();
-            self.look_among(&everyone, &lost, &alive, &mut walk);
+            let found = holders.find(&lost, &everyone, &mut walk);
+            self.take_found(found, &lost, &alive);
         }
         self.entries.retain(|_, entry| entry.seen == self.scan);
         self.walked_at.retain(|netns, _| namespaces.contains_key(netns));
         self.resume_at = walk.stopped_at();
-        walk.walked()
+        Walked { is_told: matches!(holders, Holders::Told(_)), ..walk.walked() }
     }
 
     fn is_rewalk_due(&self, scan: &Scan) -> bool {
@@ -170,17 +188,8 @@ impl Owners {
         }
     }
 
-    /// Looks for `wanted` among the descriptors of `processes`.
-    fn look_among(
-        &mut self,
-        processes: &[ProcessId],
-        wanted: &HashMap<u64, Kind>,
-        alive: &HashSet<ProcessId>,
-        walk: &mut Walk,
-    ) {
-        let mut found: HashMap<u64, Vec<ProcessId>> = HashMap::new();
-        let is_wanted = |inode| wanted.contains_key(&inode);
-        walk.find(processes, is_wanted, |inode, process| found.entry(inode).or_default().push(process));
+    /// Takes who was found to hold what was `wanted`.
+    fn take_found(&mut self, mut found: Found, wanted: &HashMap<u64, Kind>, alive: &HashSet<ProcessId>) {
         for (inode, kind) in wanted {
             let holder = match found.remove(inode) {
                 Some(processes) => Holder::new(*kind, processes),
@@ -214,11 +223,56 @@ impl Owners {
     }
 }
 
+/// Processes by the socket they hold.
+type Found = HashMap<u64, Vec<ProcessId>>;
+
+/// All holders of all sockets, as far as somebody tells.
+enum Holders<F> {
+    NotAsked(F),
+    Told(Found),
+    Unknown,
+}
+
+impl<F: FnOnce() -> Option<Vec<(u64, ProcessId)>>> Holders<F> {
+    /// Who holds what is `wanted`: as it was told, else among the descriptors of `processes`.
+    fn find(&mut self, wanted: &HashMap<u64, Kind>, processes: &[ProcessId], walk: &mut Walk) -> Found {
+        *self = match std::mem::replace(self, Self::Unknown) {
+            Self::NotAsked(ask) => ask().map_or(Self::Unknown, |told| {
+                let mut all = Found::new();
+                for (inode, process) in told {
+                    all.entry(inode).or_default().push(process);
+                }
+                Self::Told(all)
+            }),
+            asked => asked,
+        };
+        let mut found = Found::new();
+        match self {
+            Self::Told(all) => {
+                let of_wanted = wanted.keys().filter_map(|inode| Some((*inode, all.get(inode)?.clone())));
+                found.extend(of_wanted);
+            }
+            _ => walk.find(
+                processes,
+                |inode| wanted.contains_key(&inode),
+                |inode, process| found.entry(inode).or_default().push(process),
+            ),
+        }
+        found
+    }
+}
+
 /// The sockets of a scan that a process can hold.
 fn held(scan: &Scan) -> impl Iterator<Item = (u64, Kind)> {
     let of = |kind| move |socket: &Socket| (socket.inode != 0).then_some((socket.inode, kind));
     let connections = scan.connections.iter().filter_map(of(Kind::Connection));
-    scan.listeners.iter().filter_map(of(Kind::Listener)).chain(connections)
+    let listeners = scan.listeners.iter().filter_map(of(Kind::Listener));
+    // An unconnected UDP socket may be a server's, held by master and workers alike.
+    let datagrams = scan.datagrams.iter().filter_map(move |socket| match socket.state {
+        State::Bound { .. } => of(Kind::Listener)(socket),
+        _ => of(Kind::Connection)(socket),
+    });
+    listeners.chain(connections).chain(datagrams)
 }
 
 #[cfg(test)]

@@ -1,44 +1,49 @@
-//! Network namespaces: enters each one in use and reads its TCP sockets.
+//! Network namespaces: enters each one in use and reads its sockets and addresses.
 //!
 //! A scan runs on a thread of its own, which ends with it. `setns` moves only the calling thread, so no other thread ever
 //! leaves the namespace it belongs to, whatever goes wrong on the way; and a thread that ends needs no way back.
 //!
-//! The dump of connections is the price of a scan (see [`sock_diag`]), and most namespaces of most scans are quiet. So the
-//! kernel's [`counters`] are read first: connections are dumped only if those say that something happened since.
+//! The dump of connections is the price of a scan (see [`sock_diag`](super::sock_diag)), and most namespaces of most scans
+//! are quiet. So the kernel's [`counters`] are read first: connections are dumped only if those say that something happened
+//! since. What connections carry moves no counter, and is read by the clock: see [`beat`] and [`LOOK_UPS_MAX`].
 
+mod beat;
 mod counters;
+mod enter;
+mod known;
+mod networks;
 mod proc_net;
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use rustix::io::Errno;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use topology::fact::{Network, Protocol};
 use topology::{Netns, ProcessId};
 
-use super::sock_diag::{self, DumpError, Extent, Socket, State, Wanted};
-use crate::probe::pace::thread_cpu_time;
-use counters::Counters;
+use super::sock_diag::{DumpError, Extent, Reader, Socket, State, Wanted};
+use beat::Beats;
+use enter::{enter, on_a_thread};
+use known::{Here, Known};
+
+pub use beat::FIGURES_BEAT;
+pub use enter::inside;
+pub use known::LOOK_UPS_MAX;
 
 /// Processes by the network namespace they are in: what to scan, and through whom to get in.
 pub type Namespaces = BTreeMap<Netns, Vec<ProcessId>>;
 
-/// Most sockets read of one namespace, listeners and connections each. The rest is not seen, and said so.
+/// Most sockets read of one namespace, of each kind. The rest is not seen, and said so.
 pub const NETNS_SOCKETS_MAX: usize = 100_000;
-/// Most sockets read of all namespaces together: 80 bytes each.
+/// Most sockets read of all namespaces together: 112 bytes each.
 pub const SOCKETS_MAX: usize = 250_000;
 /// Most namespaces scanned. Ten times what a host with the most pods Kubernetes allows for needs.
 pub const NAMESPACES_MAX: usize = 1024;
-/// Scans after which connections are dumped whatever the counters say: a repair, should they lie.
-const REDUMP_SCANS: u32 = 60;
 /// Processes tried as the way into a namespace. One can end while we look; that several do, the scan can wait for.
 const DOORS_MAX: usize = 4;
 /// `ip_local_port_range` as Linux sets it (ip(7)), where it cannot be read.
@@ -98,19 +103,58 @@ pub enum Problem {
     Thread(String),
 }
 
-/// The TCP sockets of one network namespace.
+/// What differs from the scan before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Freshness {
+    /// Nothing.
+    Unchanged,
+    /// Figures of connections, and nothing else.
+    Figures,
+    /// Sockets came, went or changed.
+    Sockets,
+}
+
+/// The sockets of one network namespace.
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// Which one.
     pub netns: Netns,
-    /// Listening sockets.
-    pub listeners: Vec<Socket>,
-    /// Ends of connections, in no order. The same slice as long as nothing changed.
+    /// Listening TCP sockets.
+    pub listeners: Arc<[Socket]>,
+    /// Ends of TCP connections, in no order.
     pub connections: Arc<[Socket]>,
+    /// UDP sockets: connected, and bound to nobody.
+    pub datagrams: Arc<[Socket]>,
+    /// What differs from the last scan of this namespace. Slices that do not differ are the same ones.
+    pub freshness: Freshness,
+    /// Its addresses, without loopback and IPv6 link-local ones. The same slice as long as they are the same.
+    pub networks: Arc<[Network]>,
     /// Ports it gives to clients that ask for none.
     pub ephemeral: RangeInclusive<u16>,
     /// Where they are from.
     pub source: Source,
+}
+
+impl Scan {
+    fn len(&self) -> usize {
+        self.listeners.len() + self.connections.len() + self.datagrams.len()
+    }
+}
+
+/// Where connections are worth a look before the beat of figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Attention {
+    /// Wherever one came or went.
+    #[default]
+    Everywhere,
+    /// In these alone: of the others another source tells what comes and goes.
+    Only(HashSet<Netns>),
+}
+
+impl Attention {
+    fn is_calm(&self, netns: Netns) -> bool {
+        matches!(self, Self::Only(news) if !news.contains(&netns))
+    }
 }
 
 /// What a scan of all namespaces found.
@@ -136,7 +180,7 @@ impl Scans {
 
     /// How many sockets of the next namespace may be read.
     fn room(&self) -> usize {
-        let taken = self.namespaces.iter().map(|scan| scan.listeners.len() + scan.connections.len()).sum();
+        let taken = self.namespaces.iter().map(Scan::len).sum();
         NETNS_SOCKETS_MAX.min(SOCKETS_MAX.saturating_sub(taken))
     }
 }
@@ -144,7 +188,9 @@ impl Scans {
 /// Scans network namespaces, and remembers what it takes to leave the quiet ones alone.
 pub struct Scanner {
     proc_root: PathBuf,
-    reader: sock_diag::Reader,
+    reader: Reader,
+    beats: Beats,
+    attention: Attention,
     known: HashMap<Netns, Known>,
 }
 
@@ -154,36 +200,29 @@ impl fmt::Debug for Scanner {
     }
 }
 
-/// The connections of a namespace at the last dump.
-struct Known {
-    /// As they were just before the dump.
-    counters: Option<Counters>,
-    /// Whether equal counters mean equal connections.
-    is_settled: bool,
-    /// Scans since the dump.
-    age: u32,
-    extent: Extent,
-    connections: Arc<[Socket]>,
-    ephemeral: RangeInclusive<u16>,
-}
-
-impl Known {
-    fn holds(&self, now: Option<Counters>) -> bool {
-        self.is_settled && self.age < REDUMP_SCANS && self.counters == now
-    }
-}
-
 impl Scanner {
     /// A scanner that finds processes under `proc_root`, usually `/proc`.
     #[must_use]
     pub fn new(proc_root: &Path) -> Self {
-        Self { proc_root: proc_root.to_owned(), reader: sock_diag::Reader::default(), known: HashMap::new() }
+        Self {
+            proc_root: proc_root.to_owned(),
+            reader: Reader::default(),
+            beats: Beats::default(),
+            attention: Attention::default(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Says where the next scans are to look closely.
+    pub fn attend(&mut self, attention: Attention) {
+        self.attention = attention;
     }
 
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
-    /// each namespace in which connections came or went: not for an async task's thread.
-    pub fn scan(&mut self, namespaces: &Namespaces) -> Scans {
-        match on_a_thread(|| self.scan_on_this_thread(namespaces)) {
+    /// each namespace in which connections came or went: not for an async task's thread. `now` is when: figures and
+    /// addresses are read by the clock.
+    pub fn scan(&mut self, namespaces: &Namespaces, now: Instant) -> Scans {
+        match on_a_thread(|| self.scan_on_this_thread(namespaces, now)) {
             Ok((scans, cpu_time)) => Scans { cpu_time, ..scans },
             Err(problem) => {
                 let mut scans = Scans::default();
@@ -194,15 +233,15 @@ impl Scanner {
     }
 
     /// Leaves the thread in whichever namespace it entered last.
-    fn scan_on_this_thread(&mut self, namespaces: &Namespaces) -> Scans {
+    fn scan_on_this_thread(&mut self, namespaces: &Namespaces, now: Instant) -> Scans {
         let mut scans = Scans::default();
         let own = std::fs::metadata("/proc/thread-self/ns/net").map(|link| Netns(link.ino())).ok();
         if let Some(netns) = own {
-            self.scan_here(netns, None, &mut scans);
+            self.scan_here(netns, None, now, &mut scans);
         }
         let mut others = namespaces.iter().filter(|(netns, _)| Some(**netns) != own);
         for (netns, processes) in others.by_ref().take(NAMESPACES_MAX) {
-            self.scan_there(*netns, processes, &mut scans);
+            self.scan_there(*netns, processes, now, &mut scans);
         }
         let left_out = others.count();
         if left_out > 0 {
@@ -212,10 +251,10 @@ impl Scanner {
         scans
     }
 
-    fn scan_there(&mut self, netns: Netns, processes: &[ProcessId], scans: &mut Scans) {
+    fn scan_there(&mut self, netns: Netns, processes: &[ProcessId], now: Instant, scans: &mut Scans) {
         let mut doors = processes.iter().take(DOORS_MAX);
         match doors.find_map(|process| enter(&self.proc_root, netns, process.pid).map(|result| (process, result))) {
-            Some((process, Ok(()))) => self.scan_here(netns, Some(process.pid), scans),
+            Some((process, Ok(()))) => self.scan_here(netns, Some(process.pid), now, scans),
             Some((process, Err(problem))) => {
                 scans.complain(problem);
                 self.scan_by_proc(netns, Some(process.pid), EPHEMERAL_DEFAULT, scans);
@@ -225,22 +264,12 @@ impl Scanner {
     }
 
     /// Scans the namespace this thread is in, `netns`; `pid` is a process in it, `None` for our own.
-    fn scan_here(&mut self, netns: Netns, pid: Option<u32>, scans: &mut Scans) {
-        let limit = scans.room();
-        let mut listeners = Vec::new();
-        let listed = self.reader.dump(Wanted::Listeners, limit, &mut listeners);
-        match listed.and_then(|extent| Ok((extent, self.connections_here(netns, &listeners, limit, scans)?))) {
-            Ok((extent, known)) => {
-                if [extent, known.extent].contains(&Extent::Truncated) {
-                    scans.complain(Problem::Truncated(limit));
-                }
-                scans.namespaces.push(Scan {
-                    netns,
-                    listeners,
-                    connections: Arc::clone(&known.connections),
-                    ephemeral: known.ephemeral.clone(),
-                    source: Source::SockDiag,
-                });
+    fn scan_here(&mut self, netns: Netns, pid: Option<u32>, now: Instant, scans: &mut Scans) {
+        let mut known = self.known.remove(&netns).unwrap_or_else(|| Known::new(netns));
+        match self.read_here(netns, &mut known, now, scans) {
+            Ok(scan) => {
+                scans.namespaces.push(scan);
+                self.known.insert(netns, known);
             }
             Err(error) => {
                 scans.complain(error.into());
@@ -249,51 +278,61 @@ impl Scanner {
         }
     }
 
-    /// The connections of the namespace this thread is in, dumped if they may have changed.
-    fn connections_here(
+    /// Reads what may have changed in the namespace this thread is in, over what is `known`.
+    fn read_here(
         &mut self,
         netns: Netns,
-        listeners: &[Socket],
-        limit: usize,
+        known: &mut Known,
+        now: Instant,
         scans: &mut Scans,
-    ) -> Result<&Known, DumpError> {
-        let counters = counters::read(&self.proc_root);
-        let last = match self.known.entry(netns) {
-            Entry::Occupied(known) if known.get().holds(counters) => {
-                let known = known.into_mut();
-                known.age += 1;
-                return Ok(known);
-            }
-            entry => entry,
-        };
-        let mut connections = Vec::new();
-        let mut extent = Extent::Whole;
-        // If the counters know of no socket but the listeners, a dump would find none.
-        if !counters.is_some_and(|counters| counters.agree(listeners, &[])) {
-            extent = self.reader.dump(Wanted::Connections, limit, &mut connections)?;
-            scans.dumped += 1;
+    ) -> Result<Scan, DumpError> {
+        let limit = scans.room();
+        let mut listeners = Vec::new();
+        let listed = self.reader.dump(Wanted::Listeners, limit, &mut listeners)?;
+        let (counters, datagrams) = counters::read(&self.proc_root);
+        let beat = self.beats.count(netns, now);
+        let is_calm = self.attention.is_calm(netns);
+        let here = Here { proc_root: &self.proc_root, counters, datagrams, beat, limit, is_calm };
+        let of_listeners = known::replace(&mut known.listeners, listeners);
+        let of_connections = known.connections.update(&mut self.reader, here, &known.listeners, &mut scans.dumped)?;
+        let of_datagrams = known.datagrams.update(&mut self.reader, here);
+        let extents = [listed, known.connections.extent, known.datagrams.extent];
+        if extents.contains(&Extent::Truncated) {
+            scans.complain(Problem::Truncated(limit));
         }
-        let counters_held = matches!(&last, Entry::Occupied(known) if known.get().counters == counters);
-        let is_settled = extent == Extent::Whole && is_settled(counters, counters_held, listeners, &connections);
-        let ephemeral = ephemeral(&self.proc_root);
-        let connections = connections.into();
-        Ok(last.insert_entry(Known { counters, is_settled, age: 0, extent, connections, ephemeral }).into_mut())
+        let connections = &known.connections.sockets;
+        let networks = known.addresses.update(now, connections.iter().chain(known.listeners.iter()));
+        Ok(Scan {
+            netns,
+            listeners: Arc::clone(&known.listeners),
+            connections: Arc::clone(connections),
+            datagrams: Arc::clone(&known.datagrams.sockets),
+            freshness: of_listeners.max(of_connections).max(of_datagrams),
+            networks: Arc::clone(networks),
+            ephemeral: known.connections.ephemeral.clone(),
+            source: Source::SockDiag,
+        })
     }
 
     fn scan_by_proc(&self, netns: Netns, pid: Option<u32>, ephemeral: RangeInclusive<u16>, scans: &mut Scans) {
         let limit = scans.room();
         let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-        match proc_net::read(&self.proc_root.join(process).join("net"), limit) {
-            Ok((extent, sockets)) => {
-                if extent == Extent::Truncated {
+        let net = self.proc_root.join(process).join("net");
+        let of_tcp = proc_net::read(&net, Protocol::Tcp, limit);
+        match of_tcp.and_then(|of_tcp| Ok((of_tcp, proc_net::read(&net, Protocol::Udp, limit)?))) {
+            Ok(((of_tcp, sockets), (of_udp, datagrams))) => {
+                if [of_tcp, of_udp].contains(&Extent::Truncated) {
                     scans.complain(Problem::Truncated(limit));
                 }
                 let (listeners, connections): (Vec<_>, Vec<_>) =
                     sockets.into_iter().partition(|socket| matches!(socket.state, State::Listen { .. }));
                 scans.namespaces.push(Scan {
                     netns,
-                    listeners,
+                    listeners: listeners.into(),
                     connections: connections.into(),
+                    datagrams: datagrams.into(),
+                    freshness: Freshness::Sockets,
+                    networks: Arc::default(),
                     ephemeral,
                     source: Source::ProcNet,
                 });
@@ -301,68 +340,6 @@ impl Scanner {
             Err(Errno::NOENT | Errno::SRCH) => {} // the process ended
             Err(error) => scans.complain(Problem::ProcNet(error)),
         }
-    }
-}
-
-/// Whether counters that stay as they are will mean that connections do. Not if one has yet to be accepted: it gets its
-/// inode without a count. And as the kernel counts a connection at about the time it enters the table, but not at once
-/// with it, a dump in between can miss one that was counted: so the dump must agree with the counters, or be the second
-/// under the same ones.
-fn is_settled(now: Option<Counters>, counters_held: bool, listeners: &[Socket], connections: &[Socket]) -> bool {
-    let Some(counters) = now else { return false };
-    let unaccepted = connections.iter().any(|socket| socket.inode == 0 && socket.state.is_open());
-    !unaccepted && (counters_held || counters.agree(listeners, connections))
-}
-
-/// What `look` sees in `netns`, with the CPU time that took; `pid` is a process in it. Runs it on a thread of its own,
-/// which may go where it likes.
-///
-/// # Errors
-/// [`Problem::Enter`] and [`Problem::EnterDenied`] if we cannot get in, [`Problem::Thread`] if there is no thread.
-pub(in crate::probe) fn inside<T: Send>(
-    proc_root: &Path,
-    netns: Netns,
-    pid: u32,
-    look: impl FnOnce() -> T + Send,
-) -> Result<(T, Duration), Problem> {
-    let (seen, cpu_time) = on_a_thread(|| {
-        enter(proc_root, netns, pid).unwrap_or(Err(Problem::Enter(Errno::SRCH)))?;
-        Ok(look())
-    })?;
-    seen.map(|seen| (seen, cpu_time))
-}
-
-/// Runs `work` on a thread that ends with it. Returns what that gave, and the thread's CPU time.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<(T, Duration), Problem> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns-scan".to_owned());
-        match thread.spawn_scoped(scope, || (work(), thread_cpu_time())) {
-            Ok(working) => working.join().map_err(|_| Problem::Thread("it panicked".to_owned())),
-            Err(error) => Err(Problem::Thread(error.to_string())),
-        }
-    })
-}
-
-/// Moves this thread into `netns` by way of process `pid`. `None` if the process ended or is in another by now.
-fn enter(proc_root: &Path, netns: Netns, pid: u32) -> Option<Result<(), Problem>> {
-    let link = match File::open(proc_root.join(format!("{pid}/ns/net"))) {
-        Ok(link) => link,
-        Err(error) => return refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-    };
-    if link.metadata().map_or(0, |metadata| metadata.ino()) != netns.0 {
-        return None;
-    }
-    match move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network)) {
-        Ok(()) => Some(Ok(())),
-        Err(errno) => refused(errno),
-    }
-}
-
-fn refused(errno: Errno) -> Option<Result<(), Problem>> {
-    match errno {
-        Errno::NOENT | Errno::SRCH => None,
-        Errno::PERM | Errno::ACCESS => Some(Err(Problem::EnterDenied)),
-        _ => Some(Err(Problem::Enter(errno))),
     }
 }
 
@@ -379,4 +356,4 @@ fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -15,7 +15,7 @@ const NETWORKS_MAX: usize = 512;
 ///
 /// # Errors
 /// The operating system's, if it tells no interfaces.
-pub(super) fn read() -> std::io::Result<Vec<Network>> {
+pub(in crate::probe) fn read() -> std::io::Result<Vec<Network>> {
     let mut networks: Vec<Network> = getifaddrs()?
         .filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK))
         .filter_map(|interface| {

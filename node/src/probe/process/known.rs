@@ -163,6 +163,7 @@ impl Known {
         ProcessRow {
             id: self.fact.id,
             name: self.name.clone(),
+            parent: self.fact.parent,
             netns: self.fact.netns,
             container: self.fact.container.clone(),
         }

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::symlink;
 
+use topology::fact::Protocol;
+
 use super::*;
-use crate::probe::connections::netns::{EPHEMERAL_DEFAULT, Source};
+use crate::probe::connections::netns::{EPHEMERAL_DEFAULT, Freshness, Source};
 use crate::probe::connections::sock_diag::State;
 
 /// A `/proc` of processes that hold sockets, made up.
@@ -41,14 +43,47 @@ fn namespaces(processes: &[ProcessId]) -> Namespaces {
 /// A namespace with listeners and connections of these inodes.
 fn scan(listeners: &[u64], connections: &[u64]) -> Scan {
     let nowhere = "127.0.0.1:1".parse().unwrap();
-    let socket = |state| move |inode: &u64| Socket { local: nowhere, remote: nowhere, state, inode: *inode, uid: 0 };
+    let socket = |state| {
+        move |inode: &u64| Socket {
+            local: nowhere,
+            remote: nowhere,
+            protocol: Protocol::Tcp,
+            state,
+            inode: *inode,
+            uid: 0,
+            figures: None,
+        }
+    };
     Scan {
         netns: NETNS,
         listeners: listeners.iter().map(socket(State::Listen { v6_only: false })).collect(),
         connections: connections.iter().map(socket(State::Established)).collect(),
+        datagrams: Arc::default(),
+        freshness: Freshness::Sockets,
+        networks: Arc::default(),
         ephemeral: EPHEMERAL_DEFAULT,
         source: Source::SockDiag,
     }
+}
+
+#[test]
+fn where_the_holders_are_told_nobody_is_walked() {
+    let [master, worker] = [1, 2].map(|pid| ProcessId { pid, start: pid.into() });
+    let mut owners = Owners::new(Path::new("/nowhere"));
+    let both = namespaces(&[master, worker]);
+    let mut asked = 0;
+    let mut update = |listeners: &[u64], connections: &[u64], told: Option<Vec<(u64, ProcessId)>>| {
+        owners.update_with(&[scan(listeners, connections)], &both, || {
+            asked += 1;
+            told
+        })
+    };
+    let all = vec![(1, worker), (1, master), (2, worker), (2, worker), (9, master)];
+    let walked = update(&[1], &[2, 3], Some(all));
+    assert!(walked.is_told && walked.processes == 0, "{walked:?}");
+    update(&[1], &[2], Some(Vec::new())); // nothing new: nobody is asked
+    assert_eq!(asked, 1);
+    assert_eq!((owners.of(1), owners.of(2), owners.of(9)), (&[master, worker][..], &[worker][..], &[][..]));
 }
 
 #[test]
@@ -59,7 +94,7 @@ fn a_listener_belongs_to_all_who_hold_it_and_a_connection_to_the_youngest() {
     let other = proc.run(11, 300, &[1]);
     let mut owners = proc.owners();
     let walked = owners.update(&[scan(&[1], &[2, 3, 0, 99])], &namespaces(&[master, worker, other]));
-    assert_eq!(walked, Walked { processes: 3, fds: 10, denied: 0, exhausted: false });
+    assert_eq!(walked, Walked { processes: 3, fds: 10, denied: 0, is_told: false, exhausted: false });
     let cases = [
         (1, vec![master, other, worker]),
         (2, vec![worker]),

@@ -28,6 +28,8 @@ pub struct Walked {
     pub fds: usize,
     /// Processes we may not look into: needs root, or `CAP_SYS_PTRACE`.
     pub denied: usize,
+    /// Whether all holders were told, and no descriptors had to be read for it.
+    pub is_told: bool,
     /// Whether [`FDS_MAX`] was reached, so that owners may be missing until later updates.
     pub exhausted: bool,
 }

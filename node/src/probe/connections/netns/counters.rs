@@ -1,8 +1,9 @@
-//! Per-namespace counters of TCP connections: a few microseconds to learn whether a dump of them would say anything new.
+//! Per-namespace counters of sockets: a few microseconds to learn whether a dump of them would say anything new.
 //!
 //! A connection enters the table with an active or passive open, both of which only ever grow; it leaves the open states
 //! with `CurrEstab` going down, and the table with one of the sockets in use or in `TIME_WAIT`. RFC 4022 has the first
-//! three, and Linux keeps each of them per namespace.
+//! three, and Linux keeps each of them per namespace. Of UDP there is only the number of sockets in use: it holds still
+//! while one goes and another comes.
 
 use std::path::Path;
 
@@ -32,13 +33,19 @@ impl Counters {
     }
 }
 
-/// The counters of the namespace this thread is in; `None` where `/proc` does not tell, so that nothing is taken as
-/// unchanged.
-pub(super) fn read(proc_root: &Path) -> Option<Counters> {
+/// What the namespace this thread is in counts: of TCP, and UDP sockets in use. `None` where `/proc` does not tell, so that
+/// nothing is taken as unchanged.
+pub(super) fn read(proc_root: &Path) -> (Option<Counters>, Option<u64>) {
     let net = proc_root.join("thread-self/net");
-    let text = |name| std::fs::read_to_string(net.join(name)).ok();
     // Without IPv6 there is no sockstat6, and nothing to count.
-    parse(&text("snmp")?, &text("sockstat")?, &text("sockstat6").unwrap_or_default())
+    let [snmp, sockstat, sockstat6] =
+        ["snmp", "sockstat", "sockstat6"].map(|name| std::fs::read_to_string(net.join(name)).unwrap_or_default());
+    (parse(&snmp, &sockstat, &sockstat6), datagrams(&sockstat, &sockstat6))
+}
+
+/// UDP sockets in use, of both families.
+fn datagrams(sockstat: &str, sockstat6: &str) -> Option<u64> {
+    Some(in_pairs(sockstat, "UDP:", "inuse")?.saturating_add(in_pairs(sockstat6, "UDP6:", "inuse").unwrap_or(0)))
 }
 
 /// The counters in the three files of `/proc/net`; `None` if one is missing.
@@ -89,6 +96,19 @@ mod tests {
         ];
         for ((snmp, sockstat, sockstat6), want) in cases {
             assert_eq!(parse(snmp, sockstat, sockstat6), want, "{snmp:?} {sockstat:?} {sockstat6:?}");
+        }
+    }
+
+    #[test]
+    fn udp_sockets_are_counted_over_both_families() {
+        let cases = [
+            ((SOCKSTAT, "UDP6: inuse 3\n"), Some(5)),
+            ((SOCKSTAT, ""), Some(2)),
+            (("", SOCKSTAT6), None),
+            (("UDP: inuse\n", SOCKSTAT6), None),
+        ];
+        for ((sockstat, sockstat6), want) in cases {
+            assert_eq!(datagrams(sockstat, sockstat6), want, "{sockstat:?} {sockstat6:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! TCP sockets from `/proc/PID/net/tcp` and `tcp6`: what is left where sock_diag is refused. A line of text for a socket,
-//! so slower; readable without privileges, and without entering the namespace.
+//! Sockets from `/proc/PID/net/{tcp,udp}{,6}`: what is left where sock_diag is refused. A line of text for a socket, so
+//! slower, and without figures; readable without privileges, and without entering the namespace.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,22 +7,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use rustix::io::Errno;
+use topology::fact::Protocol;
 
 use crate::probe::connections::sock_diag::{Extent, Socket, State, address};
 
 /// Longest line taken: the kernel's have 150 bytes for v4, about 180 for v6.
 const LINE_BYTES_MAX: u64 = 512;
 
-/// The sockets in `net`, a process's directory of its network namespace; at most `limit`.
+/// The sockets of `protocol` in `net`, a process's directory of its network namespace; at most `limit`.
 ///
 /// # Errors
 /// The process ended, or its files cannot be read. A missing `tcp6` is none: the kernel may have no IPv6.
-pub(super) fn read(net: &Path, limit: usize) -> Result<(Extent, Vec<Socket>), Errno> {
+pub(super) fn read(net: &Path, protocol: Protocol, limit: usize) -> Result<(Extent, Vec<Socket>), Errno> {
     let mut sockets = Vec::new();
     let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let mut extent = read_file(&net.join("tcp"), limit, &mut sockets).map_err(failed)?;
+    let v4 = net.join(protocol.as_str());
+    let v6 = net.join(format!("{}6", protocol.as_str()));
+    let mut extent = read_file(&v4, protocol, limit, &mut sockets).map_err(failed)?;
     if extent == Extent::Whole {
-        extent = match read_file(&net.join("tcp6"), limit, &mut sockets) {
+        extent = match read_file(&v6, protocol, limit, &mut sockets) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Extent::Whole,
             read => read.map_err(failed)?,
         };
@@ -30,7 +33,7 @@ pub(super) fn read(net: &Path, limit: usize) -> Result<(Extent, Vec<Socket>), Er
     Ok((extent, sockets))
 }
 
-fn read_file(path: &Path, len_max: usize, sockets: &mut Vec<Socket>) -> io::Result<Extent> {
+fn read_file(path: &Path, protocol: Protocol, len_max: usize, sockets: &mut Vec<Socket>) -> io::Result<Extent> {
     let mut file = BufReader::with_capacity(64 * 1024, File::open(path)?);
     let mut line = Vec::new();
     loop {
@@ -38,7 +41,7 @@ fn read_file(path: &Path, len_max: usize, sockets: &mut Vec<Socket>) -> io::Resu
         if file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
             return Ok(Extent::Whole);
         }
-        let Some(socket) = parse(&line) else { continue };
+        let Some(socket) = parse(&line, protocol) else { continue };
         if sockets.len() == len_max {
             return Ok(Extent::Truncated);
         }
@@ -46,17 +49,16 @@ fn read_file(path: &Path, len_max: usize, sockets: &mut Vec<Socket>) -> io::Resu
     }
 }
 
-/// Reads a line of either file. `None` for the heading, for states that [`State`] leaves out, and for what is no such
-/// line.
-fn parse(line: &[u8]) -> Option<Socket> {
+/// Reads a line of such a file. `None` for the heading, for states that [`State`] leaves out, and for what is no such line.
+fn parse(line: &[u8], protocol: Protocol) -> Option<Socket> {
     let mut words = str::from_utf8(line).ok()?.split_ascii_whitespace().skip(1);
     let local = endpoint(words.next()?)?;
     let remote = endpoint(words.next()?)?;
-    let state = State::from_kernel(u8::from_str_radix(words.next()?, 16).ok()?)?;
+    let state = State::from_kernel(protocol, u8::from_str_radix(words.next()?, 16).ok()?)?;
     let mut words = words.skip(3);
     let uid = words.next()?.parse().ok()?;
     let inode = words.nth(1)?.parse().ok()?;
-    Some(Socket { local, remote, state, inode, uid })
+    Some(Socket { local, remote, protocol, state, inode, uid, figures: None })
 }
 
 /// `0100007F:1F90`: an address as the kernel's memory has it, in words of 32 bits printed as numbers, so of the machine's
@@ -109,12 +111,12 @@ mod tests {
 
     #[test]
     fn a_line_cut_off_anywhere_is_a_socket_or_nothing() {
-        let line =
-            include_str!("../../../../tests/fixtures/sock_diag/tcp.txt").lines().nth(3).expect("a recorded line");
-        let whole = parse(line.as_bytes()).expect("a socket");
+        let lines = include_str!("../../../../tests/fixtures/sock_diag/tcp.txt").lines();
+        let line = lines.into_iter().find(|line| line.contains("1F90 0700200A:9C41")).expect("a recorded line");
+        let whole = parse(line.as_bytes(), Protocol::Tcp).expect("a socket");
         assert_eq!((whole.local.port(), whole.remote.port(), whole.state), (8080, 40001, State::Established));
         for end in 0..line.len() {
-            let cut = parse(&line.as_bytes()[..end]);
+            let cut = parse(&line.as_bytes()[..end], Protocol::Tcp);
             assert!(cut.is_none_or(|socket| (socket.local, socket.remote) == (whole.local, whole.remote)), "{end}");
         }
     }

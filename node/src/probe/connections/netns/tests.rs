@@ -1,26 +1,30 @@
 #![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
-use std::io::Read;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::sync::mpsc;
 
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, gettid, set_capabilities, unshare_unsafe};
 use topology::fact::Direction;
 
+use super::known::{REDUMP_SCANS, UDP_REDUMP_SCANS, is_settled};
 use super::*;
 use crate::probe::connections::classify::{Classifier, Connection};
 use crate::probe::connections::inodes::Owners;
+use crate::probe::connections::sock_diag;
+use counters::Counters;
 
 const PROC: &str = "/proc";
 
 /// A process as the kernel has it now.
-fn process(pid: u32) -> ProcessId {
+pub(in crate::probe::connections) fn process(pid: u32) -> ProcessId {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
     ProcessId { pid, start: fields.split_whitespace().nth(19).unwrap().parse().unwrap() }
 }
 
-fn ourselves() -> Namespaces {
+pub(in crate::probe::connections) fn ourselves() -> Namespaces {
     let id = process(std::process::id());
     BTreeMap::from([(of(Path::new(PROC), id.pid).unwrap(), vec![id])])
 }
@@ -54,7 +58,7 @@ fn our_own_sockets_are_found_with_direction_and_owner() {
     let trios = [trio(Ipv4Addr::LOCALHOST), trio(Ipv6Addr::LOCALHOST)];
     let (mut scanner, mut owners) = (Scanner::new(Path::new(PROC)), Owners::new(Path::new(PROC)));
     let namespaces = ourselves();
-    let scans = scanner.scan(&namespaces);
+    let scans = scanner.scan(&namespaces, Instant::now());
     assert_eq!(scans.problems, []);
     let walked = owners.update(&scans.namespaces, &namespaces);
     assert_eq!((walked.processes, walked.denied), (1, 0));
@@ -72,7 +76,10 @@ fn our_own_sockets_are_found_with_direction_and_owner() {
 }
 
 /// Runs `there` in a network namespace that is up and has no sockets, and tells `here` the thread that is in it.
-fn with_new_netns<T: Send>(there: impl FnOnce() -> T + Send, here: impl FnOnce(u32, T)) {
+pub(in crate::probe::connections) fn with_new_netns<T: Send>(
+    there: impl FnOnce() -> T + Send,
+    here: impl FnOnce(u32, T),
+) {
     let (ready, is_ready) = mpsc::channel();
     let (finish, is_finished) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -118,7 +125,7 @@ fn another_namespaces_sockets_are_found_and_we_stay_where_we_are() {
             let mut namespaces = ourselves();
             namespaces.insert(netns, vec![process(thread)]);
             let (mut scanner, mut owners) = (Scanner::new(Path::new(PROC)), Owners::new(Path::new(PROC)));
-            let scans = scanner.scan(&namespaces);
+            let scans = scanner.scan(&namespaces, Instant::now());
             assert_eq!(scans.problems, []);
             assert_eq!(scans.namespaces.iter().map(|scan| scan.netns).collect::<Vec<_>>(), [before, netns]);
             owners.update(&scans.namespaces, &namespaces);
@@ -155,7 +162,7 @@ fn a_look_inside_sees_that_namespace_and_tells_its_cost() {
 
 #[test]
 fn a_scan_tells_what_its_thread_cost() {
-    let scans = Scanner::new(Path::new(PROC)).scan(&ourselves());
+    let scans = Scanner::new(Path::new(PROC)).scan(&ourselves(), Instant::now());
     assert!(!scans.cpu_time.is_zero());
 }
 
@@ -168,7 +175,7 @@ fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
             let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
             let mut scanner = Scanner::new(Path::new(PROC));
             let mut connections = || {
-                let scans = scanner.scan(&namespaces);
+                let scans = scanner.scan(&namespaces, Instant::now());
                 scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned").connections
             };
             connections();
@@ -191,7 +198,8 @@ fn a_namespace_of_nothing_but_listeners_is_not_dumped() {
         || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap(),
         |thread, _listener| {
             let netns = of(Path::new(PROC), thread).unwrap();
-            let scans = Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(netns, vec![process(thread)])]));
+            let scans =
+                Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(netns, vec![process(thread)])]), Instant::now());
             let scan = scans.namespaces.iter().find(|scan| scan.netns == netns).expect("scanned");
             assert_eq!((scan.listeners.len(), scan.connections.len()), (1, 0));
             assert!(scans.dumped <= 1, "our own namespace at most");
@@ -210,7 +218,7 @@ fn who_may_not_enter_still_sees_the_sockets_through_proc() {
             let scan_without_privileges = || {
                 set_capabilities(None, CapabilitySets { effective: none(), permitted: none(), inheritable: none() })
                     .unwrap();
-                scanner.scan_on_this_thread(&namespaces)
+                scanner.scan_on_this_thread(&namespaces, Instant::now())
             };
             let scans = std::thread::scope(|scope| scope.spawn(scan_without_privileges).join().unwrap());
             assert_eq!(scans.problems, [(Problem::EnterDenied, 1)]);
@@ -236,7 +244,8 @@ fn a_way_in_that_is_gone_or_leads_elsewhere_is_no_problem() {
     let gone = ProcessId { pid: u32::MAX, start: 1 };
     let cases = [vec![], vec![gone], vec![us], vec![gone, us]]; // we are not in the namespace we are listed under
     for processes in cases {
-        let scans = Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(Netns(1), processes.clone())]));
+        let scans =
+            Scanner::new(Path::new(PROC)).scan(&Namespaces::from([(Netns(1), processes.clone())]), Instant::now());
         assert_eq!(scans.problems, [], "{processes:?}");
         assert_eq!(scans.namespaces.iter().map(|scan| scan.netns).collect::<Vec<_>>(), [own], "{processes:?}");
     }
@@ -248,13 +257,15 @@ fn proc_and_sock_diag_tell_of_the_same_sockets() {
     let proc = tempfile::tempdir().unwrap();
     let net = proc.path().join("7/net");
     std::fs::create_dir_all(&net).unwrap();
-    for name in ["tcp", "tcp6"] {
+    for name in ["tcp", "tcp6", "udp"] {
         std::fs::copy(fixtures.join(format!("{name}.txt")), net.join(name)).unwrap();
     }
     let mut from_netlink = Vec::new();
     for name in ["listeners.bin", "connections.bin"] {
-        sock_diag::parse(&std::fs::read(fixtures.join(name)).unwrap(), 1, &mut from_netlink).unwrap();
+        sock_diag::parse(&std::fs::read(fixtures.join(name)).unwrap(), 1, Protocol::Tcp, &mut from_netlink).unwrap();
     }
+    let datagrams = std::fs::read(fixtures.join("datagrams.bin")).unwrap();
+    sock_diag::parse(&datagrams, 1, Protocol::Udp, &mut from_netlink).unwrap();
     for socket in &mut from_netlink {
         if let State::Listen { v6_only } = &mut socket.state {
             *v6_only = false; // the one thing that /proc does not tell
@@ -263,16 +274,22 @@ fn proc_and_sock_diag_tell_of_the_same_sockets() {
     let mut scans = Scans::default();
     Scanner::new(proc.path()).scan_by_proc(Netns(1), Some(7), EPHEMERAL_DEFAULT, &mut scans);
     let scan = &scans.namespaces[0];
-    let mut from_proc = [&scan.listeners, &scan.connections[..]].concat();
+    let mut from_proc = [&scan.listeners[..], &scan.connections, &scan.datagrams].concat();
     for sockets in [&mut from_netlink, &mut from_proc] {
         sockets.sort_by_key(|socket| (socket.local, socket.remote));
     }
     assert_eq!(from_proc, from_netlink);
     assert_eq!((scan.listeners.len(), scan.source), (5, Source::ProcNet));
-    assert_eq!(proc_net::read(&net, 3).map(|(extent, sockets)| (extent, sockets.len())), Ok((Extent::Truncated, 3)));
+    assert_eq!(
+        proc_net::read(&net, Protocol::Tcp, 3).map(|(extent, sockets)| (extent, sockets.len())),
+        Ok((Extent::Truncated, 3))
+    );
     std::fs::remove_file(net.join("tcp6")).unwrap(); // a kernel without IPv6
-    assert_eq!(proc_net::read(&net, 100).map(|(extent, sockets)| (extent, sockets.len())), Ok((Extent::Whole, 12)));
-    assert_eq!(proc_net::read(&proc.path().join("8/net"), 100), Err(Errno::NOENT));
+    assert_eq!(
+        proc_net::read(&net, Protocol::Tcp, 100).map(|(extent, sockets)| (extent, sockets.len())),
+        Ok((Extent::Whole, 14))
+    );
+    assert_eq!(proc_net::read(&proc.path().join("8/net"), Protocol::Tcp, 100), Err(Errno::NOENT));
 }
 
 #[test]
@@ -294,7 +311,15 @@ fn a_port_range_is_two_ports_in_order() {
 fn connections_are_settled_when_the_counters_agree_or_held_still() {
     let scan = |connections: &str| {
         let nowhere = "127.0.0.1:1".parse().unwrap();
-        let socket = |inode, state| Socket { local: nowhere, remote: nowhere, state, inode, uid: 0 };
+        let socket = |inode, state| Socket {
+            local: nowhere,
+            remote: nowhere,
+            protocol: Protocol::Tcp,
+            state,
+            inode,
+            uid: 0,
+            figures: None,
+        };
         let connections = connections.chars().map(|letter| match letter {
             'E' => socket(1, State::Established),
             'C' => socket(1, State::CloseWait),
@@ -320,4 +345,106 @@ fn connections_are_settled_when_the_counters_agree_or_held_still() {
         assert_eq!(is_settled(counters, counters_held, &listeners, &sockets), want, "{connections} {in_use}");
         assert!(!is_settled(None, counters_held, &listeners, &sockets), "without counters nothing is known");
     }
+}
+
+#[test]
+fn figures_of_a_quiet_namespace_follow_the_beat() {
+    with_new_netns(
+        || trio(Ipv4Addr::LOCALHOST),
+        |thread, mut trio| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
+            let mut scan = |second: u64| {
+                let scans = scanner.scan(&namespaces, start + Duration::from_secs(second));
+                scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned")
+            };
+            assert_eq!(scan(0).freshness, Freshness::Sockets);
+            scan(0); // settled
+            trio.server.write_all(&[0; 4000]).unwrap();
+            trio.client.read_exact(&mut [0; 4000]).unwrap();
+            let seen: Vec<_> = (1..=5).map(|second| (second, scan(second))).collect();
+            let changed: Vec<_> = seen.iter().filter(|(_, scan)| scan.freshness != Freshness::Unchanged).collect();
+            let [(_, changed)] = changed[..] else { panic!("{changed:?}") };
+            assert_eq!(changed.freshness, Freshness::Figures);
+            let client = find_socket(changed, &trio.client);
+            assert_eq!(client.figures.map(|figures| figures.received), Some(4000));
+        },
+    );
+}
+
+fn find_socket(scan: &Scan, stream: &TcpStream) -> Socket {
+    let ends = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    *scan.connections.iter().find(|socket| (socket.local, socket.remote) == ends).expect("a socket of the scan")
+}
+
+#[test]
+fn udp_sockets_are_found_and_looked_for_again_though_their_number_is_the_same() {
+    let pair = |address: &str| {
+        let server = UdpSocket::bind(address).unwrap();
+        let client = UdpSocket::bind(address).unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        (server, client)
+    };
+    with_new_netns(
+        || [pair("127.0.0.1:0"), pair("[::1]:0")],
+        |thread, pairs| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let mut scanner = Scanner::new(Path::new(PROC));
+            let mut scan = || {
+                let scans = scanner.scan(&namespaces, Instant::now());
+                scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned")
+            };
+            let first = scan();
+            assert_eq!((first.datagrams.len(), first.freshness), (4, Freshness::Sockets));
+            for (server, client) in &pairs {
+                let find = |socket: &UdpSocket| {
+                    let local = socket.local_addr().unwrap();
+                    *first.datagrams.iter().find(|known| known.local == local).expect("a socket of the scan")
+                };
+                assert_eq!(find(client).remote, server.local_addr().unwrap());
+                assert_eq!(find(client).state, State::Established);
+                assert!(matches!(find(server).state, State::Bound { .. }));
+            }
+            // Its number of sockets stays the same, and what they are does not.
+            let address = pairs[0].0.local_addr().unwrap();
+            pairs[0].1.connect(pairs[0].1.local_addr().unwrap()).unwrap();
+            let is_seen = |scan: &Scan| scan.datagrams.iter().filter(|known| known.remote == address).count() == 0;
+            let scans_needed = (0..=UDP_REDUMP_SCANS).take_while(|_| !is_seen(&scan())).count();
+            assert!(scans_needed <= UDP_REDUMP_SCANS as usize, "{scans_needed}");
+        },
+    );
+}
+
+#[test]
+fn a_namespace_has_its_own_addresses() {
+    with_new_netns(
+        || (),
+        |thread, ()| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
+            let mut networks = |second| {
+                let scans = scanner.scan(&namespaces, start + Duration::from_secs(second));
+                scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned").networks
+            };
+            assert!(networks(0).is_empty(), "but loopback");
+            inside(Path::new(PROC), netns, thread, || {
+                for command in [
+                    "link add eth0 type veth peer name eth1",
+                    "address add 172.20.0.5/16 dev eth0",
+                    "address add fd00:20::5/64 dev eth0 nodad",
+                    "link set eth0 up",
+                ] {
+                    assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "{command}");
+                }
+            })
+            .unwrap();
+            let known = networks(1);
+            let line = |network: &Network| format!("{} {}/{}", network.interface, network.address, network.prefix);
+            assert_eq!(known.iter().map(line).collect::<Vec<_>>(), ["eth0 172.20.0.5/16", "eth0 fd00:20::5/64"]);
+            assert!(Arc::ptr_eq(&known, &networks(40)), "read again, and the same");
+        },
+    );
 }

@@ -1,0 +1,183 @@
+//! The eBPF source: loads the tracer, drains it, tells how it does, and loads it anew when it fails.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use topology::fact::{Protocol, Source, SourceState};
+use topology::{Netns, ProcessId};
+
+use super::backoff::Backoff;
+use super::ebpf::{self, Tracer, Watcher};
+use super::netns::{Attention, NAMESPACES_MAX};
+use super::tracker::{Ended, Sums, Task};
+use crate::probe::pace::{Nudge, share};
+use crate::probe::{Name, Update};
+
+/// How often cost is told.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the map lacks without it.
+const LACK: &str = "connections shorter than a second are told of less surely, and whose they were mostly not";
+
+/// Connections that ended, as the kernel tells.
+#[derive(Debug)]
+pub(super) struct KernelEnds {
+    proc_root: PathBuf,
+    is_wanted: bool,
+    tracer: Option<(Tracer, Watcher)>,
+    /// Namespaces with relations that are new, since they were last asked for.
+    news: Arc<Mutex<HashSet<Netns>>>,
+    backoff: Backoff,
+    told: Option<Source>,
+    told_losses: u64,
+    /// Losses of tracers that failed since.
+    losses_before: u64,
+    losses: u64,
+    cpu_time: Duration,
+    reported_at: Option<Instant>,
+}
+
+impl KernelEnds {
+    pub(super) fn new(proc_root: &Path, is_wanted: bool) -> Self {
+        Self {
+            proc_root: proc_root.to_owned(),
+            is_wanted,
+            tracer: None,
+            news: Arc::default(),
+            backoff: Backoff::default(),
+            told: None,
+            told_losses: 0,
+            losses_before: 0,
+            losses: 0,
+            cpu_time: Duration::ZERO,
+            reported_at: None,
+        }
+    }
+
+    /// Whether it tells what ends.
+    pub(super) fn is_active(&self) -> bool {
+        self.tracer.is_some()
+    }
+
+    /// Where connections are worth a look: where something is new, as far as it tells.
+    pub(super) fn attention(&self) -> Attention {
+        let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.is_active() { Attention::Only(news) } else { Attention::Everywhere }
+    }
+
+    /// Who holds which socket, by inode, of all processes of the host.
+    pub(super) fn holders(&mut self) -> Option<Vec<(u64, ProcessId)>> {
+        let (tracer, _) = self.tracer.as_mut()?;
+        let mut holders = Vec::new();
+        // Where it fails descriptors are read: that takes longer, and is as good.
+        tracer.holders(&mut holders).ok()?;
+        Some(holders)
+    }
+
+    /// What ended since the last call; `updates` gets what there is to say. Where it does not run it is tried when it is
+    /// time; `nudge` is called when there is news.
+    pub(super) fn take(&mut self, now: Instant, nudge: &Nudge, updates: &mut Vec<Update>) -> Vec<Ended> {
+        let mut source = Source { state: SourceState::Ok, mode: "tp_btf".to_owned(), reason: String::new() };
+        if !self.is_wanted {
+            source = off("disabled", format!("switched off by --no-ebpf: {LACK}"));
+        } else if self.tracer.is_none() && self.backoff.is_due(now) {
+            if let Err(reason) = self.load(now, nudge) {
+                source = off("", format!("{reason}; {LACK}"));
+            }
+        } else if self.tracer.is_none() {
+            // As it was said.
+            source = self.told.clone().unwrap_or_else(|| off("", LACK.to_owned()));
+        }
+        let mut ended = Vec::new();
+        if let Some((tracer, _)) = &mut self.tracer {
+            match tracer.drain(&mut ended) {
+                Ok(drained) => {
+                    self.losses = drained.losses;
+                    self.cpu_time += drained.cpu_time.unwrap_or_default();
+                }
+                Err(error) => {
+                    self.fail(now);
+                    source = off("", format!("{error}; {LACK}"));
+                }
+            }
+        }
+        self.report(now, source, updates);
+        ended.into_iter().filter(|it| !it.is_guess).map(of_kernel).collect()
+    }
+
+    fn load(&mut self, now: Instant, nudge: &Nudge) -> Result<(), String> {
+        let (nudge, news) = (nudge.clone(), Arc::clone(&self.news));
+        let loaded = Tracer::load(&self.proc_root).map_err(|error| error.to_string());
+        let watched = loaded.and_then(|(tracer, told)| {
+            let watched = ebpf::watch(told, move |namespaces| {
+                let mut news = news.lock().unwrap_or_else(PoisonError::into_inner);
+                // Nobody asks for more.
+                let room = NAMESPACES_MAX.saturating_sub(news.len());
+                news.extend(namespaces.iter().take(room));
+                drop(news);
+                nudge.nudge();
+            });
+            let watcher = watched.map_err(|error| error.to_string())?;
+            Ok((tracer, watcher))
+        });
+        match watched {
+            Ok(tracer) => {
+                self.tracer = Some(tracer);
+                self.backoff.began(now);
+                Ok(())
+            }
+            Err(reason) => {
+                self.backoff.failed(now);
+                Err(reason)
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.tracer = None;
+        self.losses_before += std::mem::take(&mut self.losses);
+        self.backoff.failed(now);
+    }
+
+    fn report(&mut self, now: Instant, source: Source, updates: &mut Vec<Update>) {
+        if self.told.as_ref() != Some(&source) {
+            if source.state == SourceState::Off && self.is_wanted {
+                tracing::warn!(source = Name::Ebpf.as_str(), reason = source.reason, "off; tried again later");
+            }
+            self.told = Some(source.clone());
+            updates.push(Update::Status(Name::Ebpf, source));
+        }
+        let losses = self.losses_before + self.losses;
+        if losses != self.told_losses {
+            self.told_losses = losses;
+            updates.push(Update::Lost(Name::Ebpf, losses));
+        }
+        let reported_at = *self.reported_at.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(reported_at);
+        if elapsed >= REPORT_EVERY {
+            self.reported_at = Some(now);
+            updates.push(Update::Cost(Name::Ebpf, share(std::mem::take(&mut self.cpu_time), elapsed)));
+        }
+    }
+}
+
+fn off(mode: &str, reason: String) -> Source {
+    Source { state: SourceState::Off, mode: mode.to_owned(), reason }
+}
+
+fn of_kernel(ended: ebpf::Ended) -> Ended {
+    let task = ended.process.map(|task| Task { id: task.id, ancestors: task.ancestors.clone() });
+    Ended {
+        netns: ended.netns,
+        task,
+        protocol: Protocol::Tcp,
+        direction: ended.direction,
+        local: ended.local,
+        remote: ended.remote,
+        port: ended.port,
+        sums: Sums { count: ended.count, sent: ended.sent, received: ended.received, retransmits: ended.retransmits },
+        rtt_micros: ended.rtt_micros.unwrap_or(0),
+    }
+}

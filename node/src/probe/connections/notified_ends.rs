@@ -1,0 +1,72 @@
+//! Ends of connections as the kernel notifies of destroyed sockets: asked for only where eBPF does not tell.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::netns::{Namespaces, Scans};
+use super::snapshot::Classifiers;
+use super::sock_diag::destroyed::{self, Feed, Health};
+use super::tracker::Destroyed;
+use crate::probe::{Name, Update};
+
+/// Connections that ended, as the kernel notifies.
+#[derive(Debug)]
+pub(super) struct NotifiedEnds {
+    proc_root: PathBuf,
+    feed: Option<Feed>,
+    health: Option<Health>,
+    losses: u64,
+}
+
+impl NotifiedEnds {
+    pub(super) fn new(proc_root: &Path) -> Self {
+        Self { proc_root: proc_root.to_owned(), feed: None, health: None, losses: 0 }
+    }
+
+    /// Whether it tells what ends.
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.health, Some(Health::Everywhere | Health::OwnNamespace))
+    }
+
+    /// What it lacks, if it is needed.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self.health? {
+            Health::Everywhere => None,
+            Health::OwnNamespace => Some(
+                "short connections of containers are missing: hearing of them takes CAP_NET_BROADCAST; run as root"
+                    .to_owned(),
+            ),
+            Health::Failed(error) => Some(format!("{error}; it is tried again")),
+        }
+    }
+
+    /// What ended since the last call, and the CPU time it took; nothing where it `is_needed` no more.
+    pub(super) fn take(
+        &mut self,
+        is_needed: bool,
+        namespaces: &Namespaces,
+        scans: &Scans,
+        classifiers: &Classifiers,
+        updates: &mut Vec<Update>,
+    ) -> (Vec<Destroyed>, Duration) {
+        if !is_needed {
+            self.feed = None;
+            self.health = None;
+            return (Vec::new(), Duration::ZERO);
+        }
+        let feed = self.feed.get_or_insert_with(|| destroyed::spawn(&self.proc_root));
+        let batch = feed.drain(namespaces);
+        self.health = Some(batch.health);
+        let lost = batch.dropped + batch.overruns;
+        if lost > 0 {
+            self.losses += lost;
+            updates.push(Update::Lost(Name::Connections, self.losses));
+        }
+        let directed = |it: destroyed::Destroyed| {
+            let scan = scans.namespaces.iter().find(|scan| scan.netns == it.netns)?;
+            let direction = classifiers.direction(scan, it.local, it.remote);
+            Some(Destroyed { netns: it.netns, direction, local: it.local, remote: it.remote, figures: it.figures })
+        };
+        (batch.destroyed.into_iter().filter_map(directed).collect(), batch.cpu_time)
+    }
+}

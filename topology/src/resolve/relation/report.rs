@@ -1,0 +1,261 @@
+//! Reports of both ends, and which may be halves of one relation.
+
+use std::net::IpAddr;
+
+use foldhash::{HashMap, HashSet};
+
+use super::Told;
+use super::ident::{Bond, End, Ident, Numbers};
+use crate::claims::{Claims, Door, Party};
+use crate::fact::{Direction, Flow, Protocol};
+use crate::graph::HostGraph;
+use crate::id::Netns;
+use crate::resolve::Edge;
+
+/// What is joined of one host.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) graph: &'a HostGraph,
+    pub(crate) claims: &'a Claims,
+    /// Those of the graph's flows, in their order.
+    pub(crate) edges: &'a [Edge],
+}
+
+/// A flow that is an edge.
+pub(super) struct Report<'a> {
+    /// Who tells, as a number of a source.
+    pub(super) host: usize,
+    pub(super) edge: &'a Edge,
+    pub(super) flow: &'a Flow,
+    pub(super) client: End,
+    pub(super) server: End,
+}
+
+impl<'a> Report<'a> {
+    /// The port the client named, as far as this end knows.
+    fn named(&self) -> u16 {
+        match (self.edge.seen_from, self.flow.via) {
+            (Direction::Incoming, Some(via)) => via.port(),
+            _ => self.edge.port,
+        }
+    }
+
+    pub(super) fn bond(&self) -> Bond {
+        let is_outside = self.client.host.is_none() || self.server.host.is_none();
+        Bond {
+            client: self.client.ident,
+            server: self.server.ident,
+            protocol: self.edge.protocol,
+            port: self.named(),
+            remote: is_outside.then_some(self.edge.remote.to_canonical()),
+        }
+    }
+
+    /// The server of this report of a client, given what the server's end says of itself.
+    pub(super) fn server_as(&self, heard: &Heard<'a>) -> (End, &'a Party) {
+        match heard.server {
+            Some(server) if self.server.has(server.0) => server,
+            _ => (self.server, &self.edge.server),
+        }
+    }
+}
+
+/// What a server's end tells.
+pub(super) struct Heard<'a> {
+    /// Who tells, as a number of a source.
+    pub(super) host: usize,
+    pub(super) flow: &'a Flow,
+    /// The edge; none where it came by loopback.
+    pub(super) report: Option<Report<'a>>,
+    server: Option<(End, &'a Party)>,
+    /// Clients' reports it may be the other half of.
+    pub(super) candidates: Vec<usize>,
+}
+
+/// Where a client's report is looked for: by the door it leads to, and by what the server's end can know of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Slot {
+    server: usize,
+    netns: Option<Netns>,
+    protocol: Protocol,
+    port: u16,
+    from: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Container(usize),
+    Host(usize),
+    Loopback,
+}
+
+/// All reports.
+pub(super) struct Reports<'a> {
+    sources: Vec<Source<'a>>,
+    /// What clients' ends tell.
+    pub(super) told: Vec<Report<'a>>,
+    /// What servers' ends tell.
+    pub(super) heard: Vec<Heard<'a>>,
+    /// Doors to which a docker-proxy passes on what comes to it.
+    proxied: HashSet<(usize, Door)>,
+}
+
+impl<'a> Reports<'a> {
+    pub(super) fn of(sources: Vec<Source<'a>>) -> Self {
+        let mut numbers = Numbers::default();
+        for source in &sources {
+            numbers.peer(&source.graph.peer);
+        }
+        let mut reports =
+            Self { sources: Vec::new(), told: Vec::new(), heard: Vec::new(), proxied: HashSet::default() };
+        for (host, source) in sources.iter().enumerate() {
+            reports.read(host, source, &mut numbers);
+        }
+        Self { sources, ..reports }
+    }
+
+    fn read(&mut self, host: usize, source: &Source<'a>, numbers: &mut Numbers<'a>) {
+        let mut edges = source.edges.iter().peekable();
+        // Flows come by owner, and so do edges: most have an end in common with the one before.
+        let mut last: Option<(&Party, End)> = None;
+        let mut own_end = |party: &'a Party, numbers: &mut Numbers<'a>| match last {
+            Some((same, end)) if same == party => end,
+            _ => last.insert((party, numbers.end(party))).1,
+        };
+        for flow in source.graph.flows.values() {
+            let Some(edge) = edges.next_if(|edge| edge.is_of(flow)) else {
+                self.read_no_edge(host, source, flow);
+                continue;
+            };
+            let (client, server) = match edge.seen_from {
+                Direction::Outgoing => (own_end(&edge.client, numbers), numbers.end(&edge.server)),
+                Direction::Incoming => (numbers.end(&edge.client), own_end(&edge.server, numbers)),
+            };
+            let report = Report { host, edge, flow, client, server };
+            match edge.seen_from {
+                Direction::Outgoing => self.told.push(report),
+                Direction::Incoming => {
+                    let server = Some((server, &edge.server));
+                    self.heard.push(Heard { host, flow, report: Some(report), server, candidates: Vec::new() });
+                }
+            }
+        }
+    }
+
+    fn read_no_edge(&mut self, host: usize, source: &Source<'a>, flow: &'a Flow) {
+        let remote = flow.key.remote.to_canonical();
+        match flow.key.direction {
+            Direction::Incoming if remote.is_loopback() => {
+                self.heard.push(Heard { host, flow, report: None, server: None, candidates: Vec::new() });
+            }
+            Direction::Outgoing => {
+                let owner = source.claims.owner(source.graph, flow).filter(Party::is_docker_proxy);
+                let door = owner.and_then(|_| source.claims.door(remote, flow.key.protocol, flow.key.port));
+                self.proxied.extend(door.map(|door| (host, door)));
+            }
+            Direction::Incoming => {}
+        }
+    }
+
+    /// Finds which clients' reports each server's report may be the other half of.
+    pub(super) fn join(&mut self) {
+        let slots = self.slots();
+        let mut heard = std::mem::take(&mut self.heard);
+        for heard in &mut heard {
+            heard.candidates = match &heard.report {
+                Some(report) => self.candidates(&slots, report),
+                None => self.by_loopback(&slots, heard),
+            };
+        }
+        self.heard = heard;
+    }
+
+    fn slots(&self) -> HashMap<Slot, Vec<usize>> {
+        let mut slots: HashMap<Slot, Vec<usize>> = HashMap::default();
+        slots.reserve(self.told.len());
+        for (number, Report { edge, flow, client, server, .. }) in self.told.iter().enumerate() {
+            let (Some(server), Some(client_host)) = (server.host, client.host) else { continue };
+            let (netns, port) = edge.door;
+            let slot = |from| Slot { server, netns, protocol: edge.protocol, port, from };
+            let mut enter = |slot| slots.entry(slot).or_default().push(number);
+            if edge.remote.to_canonical().is_loopback() {
+                enter(Slot { netns: Some(flow.netns), port: edge.port, ..slot(Origin::Loopback) });
+                continue;
+            }
+            enter(slot(Origin::Host(client_host)));
+            if let Some(container) = client.container {
+                enter(slot(Origin::Container(container)));
+            }
+        }
+        slots
+    }
+
+    fn by_loopback(&self, slots: &HashMap<Slot, Vec<usize>>, heard: &Heard<'a>) -> Vec<usize> {
+        let (key, netns) = (heard.flow.key, Some(heard.flow.netns));
+        let slot = Slot { server: heard.host, netns, protocol: key.protocol, port: key.port, from: Origin::Loopback };
+        slots.get(&slot).cloned().unwrap_or_default()
+    }
+
+    fn candidates(&self, slots: &HashMap<Slot, Vec<usize>>, heard: &Report<'a>) -> Vec<usize> {
+        let from = match (heard.client.ident, heard.client.host) {
+            (Ident::Container(container), _) => Origin::Container(container),
+            (_, Some(host)) => Origin::Host(host),
+            (_, None) => return Vec::new(),
+        };
+        let (netns, port) = heard.edge.door;
+        let slot = |netns, port| Slot { server: heard.host, netns, protocol: heard.edge.protocol, port, from };
+        // A client's host that knows no namespace knows a container by its address, or a host by the port named to it.
+        let by_name = Some(heard.named()).filter(|named| *named != port);
+        let places = [Some(slot(netns, port)), Some(slot(None, port)), by_name.map(|named| slot(None, named))];
+        let some = places.iter().flatten().filter_map(|slot| slots.get(slot)).flatten().copied();
+        let mut found: Vec<usize> = some.filter(|told| self.may_be_one(&self.told[*told], heard)).collect();
+        if found.iter().any(|told| self.told[*told].server.ident == heard.server.ident) {
+            found.retain(|told| self.told[*told].server.ident == heard.server.ident);
+        }
+        found
+    }
+
+    /// Whether a client's report may be the other half of a server's, where slots agree.
+    fn may_be_one(&self, told: &Report<'a>, heard: &Report<'a>) -> bool {
+        let is_place = match (told.edge.door.0, told.server.ident) {
+            (Some(_), _) => true,
+            (None, Ident::Host(_)) => heard.named() == told.edge.port,
+            (None, _) => told.server.container == heard.server.container,
+        };
+        is_place && (matches!(heard.client.ident, Ident::Container(_)) || self.looks_like(told, heard.edge.remote))
+    }
+
+    /// Whether the server's end may see `remote` where this client is, of which it only knows the host.
+    fn looks_like(&self, told: &Report<'a>, remote: IpAddr) -> bool {
+        let Some(source) = self.sources.get(told.host) else { return false };
+        let (claims, client, remote) = (source.claims, &told.edge.client, remote.to_canonical());
+        if told.server.host != told.client.host {
+            return claims.may_be_from(told.flow, client, remote);
+        }
+        // On one host only what was published is masqueraded, on its way back in.
+        let is_turned = || claims.addresses.contains(&told.edge.remote.to_canonical());
+        claims.is_from(told.flow, client, remote) || (is_turned() && claims.may_be_from(told.flow, client, remote))
+    }
+
+    /// Whether a server's report is the other half of one relation only.
+    pub(super) fn is_of_one(&self, heard: &Heard<'a>) -> bool {
+        let mut bonds = heard.candidates.iter().map(|told| {
+            let told = &self.told[*told];
+            Bond { server: told.server_as(heard).0.ident, ..told.bond() }
+        });
+        let first = bonds.next();
+        bonds.all(|bond| Some(bond) == first)
+    }
+
+    /// Whether a server's report is of what a docker-proxy passed on: who came to the proxy is told by the proxy.
+    pub(super) fn is_of_proxy(&self, report: &Report<'a>) -> bool {
+        let (netns, port) = report.edge.door;
+        let door = netns.map(|netns| (report.host, (netns, report.edge.protocol, port)));
+        report.client.ident == Ident::Host(report.host) && door.is_some_and(|door| self.proxied.contains(&door))
+    }
+
+    /// The name of a flow of a host.
+    pub(super) fn told(&self, host: usize, flow: &Flow) -> Told {
+        Told { peer: self.sources[host].graph.peer.clone(), serial: flow.serial }
+    }
+}
