@@ -2,12 +2,13 @@
  * A peer that makes its cluster up: serves `dist` under the real content policy, and the API with a synthetic map.
  * For page tests, and for development: `node e2e/mock.mjs --nodes 40 --port 4040`, then `npm run dev`.
  */
+import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
-import { cluster, container, hostNode, metrics } from "./synthetic.mjs";
+import { cluster, container, edgeFigures, hostNode, metrics } from "./synthetic.mjs";
 
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 const POLICY = "default-src 'self'; connect-src 'self' ws: wss:";
@@ -25,6 +26,12 @@ export class Mock {
     /** How far its clock is ahead of the browser's, in milliseconds. */
     this.aheadMs = 0;
     this.tick = 0;
+    /** What edges have instead of made-up figures, by "source label>target label"; `null` hides one. */
+    this.figures = new Map();
+    /** Whether it tells figures of edges; an older peer does not. */
+    this.tellsEdges = true;
+    /** Statuses of its answers about all edges. */
+    this.edgeAnswers = [];
     this.clients = new Set();
   }
 
@@ -191,9 +198,62 @@ export class Mock {
     if (path === "api/peers") return json(response, this.peersAnswer());
     if (path === "api/topology") return json(response, this.topologies());
     if (path === "api/probes") return json(response, this.probes);
+    const all = /^api\/topology\/([^/]+)\/edges$/.exec(path);
+    if (all && this.tellsEdges) return this.edges(request, response, all[1]);
+    const edge = /^api\/edge\/([^/]+)\/([^/]+)$/.exec(path);
+    if (edge) return this.edge(response, ...edge.slice(1).map(decodeURIComponent));
     const detail = /^api\/topology\/([^/]+)\/([^/]+)$/.exec(path);
     if (detail) return this.detail(response, detail[1], decodeURIComponent(detail[2]));
     return file(response, path === "" ? "index.html" : path);
+  }
+
+  figuresOf(source, target) {
+    const own = this.figures.get(`${source.label}>${target.label}`);
+    return own === null ? null : { ...edgeFigures(source.id, target.id), ...own };
+  }
+
+  edges(request, response, topology) {
+    const told = [];
+    for (const source of topology === "containers" ? this.nodes.values() : []) {
+      for (const id of source.adjacency ?? []) {
+        const target = this.nodes.get(id);
+        const figures = target && this.figuresOf(source, target);
+        if (figures) told.push({ source: source.id, target: id, ...figures });
+      }
+    }
+    const body = JSON.stringify({ edges: told });
+    const etag = `"${createHash("sha256").update(body).digest("hex").slice(0, 16)}"`;
+    const known = request.headers["if-none-match"] === etag;
+    this.edgeAnswers.push(known ? 304 : 200);
+    response.writeHead(known ? 304 : 200, {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+      etag,
+    });
+    response.end(known ? undefined : body);
+  }
+
+  edge(response, sourceId, targetId) {
+    const [source, target] = [this.nodes.get(sourceId), this.nodes.get(targetId)];
+    const figures = source?.adjacency?.includes(targetId) && target && this.figuresOf(source, target);
+    if (!figures) return notFound(response);
+    const end = ({ id, label, labelMinor }) => ({ id, label, labelMinor });
+    const seen = {
+      firstSeen: new Date(this.now() - 7_384_000).toISOString(),
+      lastSeen: new Date(this.now() - (figures.fading ? 12_000 : 0)).toISOString(),
+      seenBy: ["sock_diag", "eBPF"],
+    };
+    json(response, {
+      topology: "containers",
+      source: end(source),
+      target: end(target),
+      ...figures,
+      opened: 120,
+      rttMicros: 180,
+      retransmits: 2,
+      ...seen,
+      relations: Array.from({ length: 7 }, (_, i) => relation(source, target, i, figures, seen)),
+    });
   }
 
   topologies() {
@@ -332,13 +392,29 @@ export function link(address, more = {}) {
 }
 
 export function probe(hostname, docker, reason) {
-  const source = (name, state, why) => ({ name, state, mode: "events", reason: why, cpuPercent: 0.1 });
+  const source = (name, state, why, more) => ({
+    name,
+    state,
+    mode: "events",
+    reason: why,
+    cost: 0.1,
+    lost: 0,
+    ...more,
+  });
   return {
     id: hostname,
     hostname,
     version: "0.1.0",
     lastSeen: new Date().toISOString(),
-    sources: [source("docker", docker, reason), source("process", "ok", ""), source("connections", "ok", "")],
+    sources: [
+      source("host", "ok", "", { mode: "" }),
+      source("process", "ok", "", { mode: "" }),
+      source("connections", "ok", "", { mode: "sock_diag", cost: 0.8 }),
+      source("ebpf", "ok", "", { mode: "", cost: 0.04, lost: 1204 }),
+      source("conntrack", "ok", "", { cost: 0.2 }),
+      source("docker", docker, reason),
+      source("names", "ok", "", { mode: "dns" }),
+    ],
   };
 }
 
@@ -374,6 +450,12 @@ function connections(id, label, nodes) {
     columns: [
       { id: "port", label: "Port", dataType: "number" },
       { id: "count", label: "Count", dataType: "number", defaultSort: true },
+      { id: "name", label: "Name", dataType: "" },
+      { id: "sent", label: "Sent/s", dataType: "filesize" },
+      { id: "received", label: "Received/s", dataType: "filesize" },
+      { id: "rtt", label: "RTT (ms)", dataType: "number" },
+      { id: "retransmits", label: "Retransmits", dataType: "number" },
+      { id: "last_seen", label: "Last seen", dataType: "datetime" },
     ],
     connections: nodes.map((node, i) => ({
       id: `${id}-${node.id}`,
@@ -383,8 +465,47 @@ function connections(id, label, nodes) {
       metadata: [
         { id: "port", value: String(6379 + i) },
         { id: "count", value: String(3 + i) },
+        { id: "name", value: "db.example.com" },
+        { id: "sent", value: "1200" },
+        { id: "received", value: "53000" },
+        { id: "rtt", value: "0.18" },
+        { id: "retransmits", value: "2" },
+        { id: "last_seen", value: new Date().toISOString() },
       ],
     })),
+  };
+}
+
+/** One relation of an edge: the first ones carry most. */
+function relation(source, target, i, figures, seen) {
+  const party = (node, name) => ({
+    label: `${name} (${1234 + i})`,
+    host: node.labelMinor,
+    node: `tokyo;${1234 + i}`,
+    topology: "processes",
+  });
+  return {
+    protocol: i === 5 ? "udp" : "tcp",
+    port: [80, 443, 8080, 9090, 6379, 53, 5432][i],
+    client: party(source, i === 3 ? "a-program-with-a-rather-long-name" : "curl"),
+    server: i === 6 ? { label: "198.51.100.7", host: "" } : party(target, target.label),
+    address: `172.18.0.${3 + i}`,
+    via: i === 1 ? "10.0.0.2:8080" : undefined,
+    masquerade: i === 1 ? "10.0.0.1" : undefined,
+    name: i === 2 ? "db.example.com" : null,
+    open: i === 5 ? null : Math.max(0, (figures.open ?? 0) - i),
+    opened: 40 - i,
+    sent: i === 5 ? null : Math.round((figures.sent ?? 0) / 2 ** (i + 1)),
+    received: i === 5 ? null : Math.round((figures.received ?? 0) / 2 ** (i + 1)),
+    rttMicros: i === 5 ? null : 180 + 20 * i,
+    retransmits: i === 0 ? 2 : 0,
+    confirmed: i !== 4,
+    fading: figures.fading,
+    ...seen,
+    ...(i === 3
+      ? { fading: true, lastSeen: new Date(Date.parse(seen.lastSeen) - 12_000).toISOString() }
+      : {}),
+    toldBy: i === 4 ? ["tokyo"] : ["tokyo", "osaka"],
   };
 }
 

@@ -53,6 +53,11 @@ const metric = (label) =>
 const named = (label) => (label === "redis" ? "osaka" : "tokyo");
 const panel = (label) => page.getByRole("complementary", { name: `Details of ${label}` });
 
+/** The browser itself reports each 404 in its console; here they are meant. */
+function forgive404() {
+  complaints = complaints.filter((text) => !text.includes("status of 404"));
+}
+
 /** Waits until the list of nodes holds exactly these. */
 async function waitForNodes(labels) {
   await page.waitForFunction((want) => {
@@ -164,7 +169,10 @@ test("details show figures, and names lead on; back and esc lead back", async ()
     await panel("web").getByRole("table", { name: "Processes" }).getByRole("rowheader").count(),
     5,
   );
-  await panel("web").getByRole("table", { name: "Outbound" }).getByRole("button", { name: "api" }).click();
+  await panel("web")
+    .getByRole("table", { name: "Outbound" })
+    .getByRole("button", { name: "api", exact: true })
+    .click();
   await panel("api").waitFor();
   await panel("api").getByRole("button", { name: "tokyo", exact: true }).first().click();
   await panel("tokyo").waitFor();
@@ -438,12 +446,180 @@ test("peers are a key or a click away, in the link, and closed with esc", async 
   await peers.waitFor({ state: "detached" });
 });
 
+const edgeCard = (source, target) =>
+  page.getByRole("complementary", { name: `Details of ${source} → ${target}` });
+const edgeKeyButton = (table, label) =>
+  page.getByRole("table", { name: table }).getByRole("button", { name: `Connections with ${label}` });
+
+/** Moves the pointer down the middle of the map until the tip says this. Returns where that is. */
+async function pointAt(text) {
+  const box = await page.locator("canvas").boundingBox();
+  const x = box.x + box.width / 2;
+  for (let y = box.y + 40; y < box.y + box.height; y += 4) {
+    await page.mouse.move(x, y);
+    const tip = page.locator(".tip");
+    if ((await tip.count()) > 0 && (await tip.textContent()).includes(text)) return { x, y };
+  }
+  throw new Error(`nothing on the map says ${text}`);
+}
+
+test("an edge says what it carries when pointed at, and everything when clicked", async () => {
+  mock.figures.set("web>api", { open: 3, sent: 1200, received: 53_000, confirmed: true, fading: false });
+  await open();
+  await page.getByRole("group", { name: "Lines" }).waitFor();
+  const before = await places();
+  const { x, y } = await pointAt("web → api");
+  // Beside the pointer, and for who cannot see it.
+  assert.equal(await page.getByText("web → api · 3 open · 52.9 KB/s", { exact: true }).count(), 2);
+  assert.equal(await page.locator("canvas").evaluate((canvas) => canvas.style.cursor), "pointer");
+  await page.mouse.click(x, y);
+  const card = edgeCard("web", "api");
+  await card.getByText("Confirmed: both ends tell of it.").waitFor();
+  await card.getByText("51.8 KB/s", { exact: true }).first().waitFor();
+  const table = card.getByRole("table", { name: "Connections" });
+  assert.equal(await table.getByRole("rowheader").count(), 5);
+  await card.getByRole("button", { name: "Show 2 more" }).click();
+  assert.equal(await table.getByRole("rowheader").count(), 7);
+  await table.getByText("by way of 10.0.0.2:8080 · seen there as 10.0.0.1").waitFor();
+  await table.getByText("udp:53").waitFor();
+  assert.deepEqual(await places(), before, "nothing moves");
+  mock.figures.set("web>api", { open: 5, sent: 1, received: 2, confirmed: false, fading: true });
+  await card.getByText("Seen from one side only: the other end's host runs no scope").waitFor();
+  await card.getByText(/^Last seen 1[0-9] s ago: it goes from the map/).waitFor();
+  mock.figures.set("web>api", null);
+  await card.getByText("This connection has gone. Below is what was last known of it.").waitFor();
+  await card.getByRole("heading").getByRole("button", { name: "api" }).click();
+  await panel("api").waitFor();
+  await panel("api").getByRole("button", { name: "Back" }).click();
+  await card.waitFor();
+  await page.keyboard.press("Escape");
+  await card.waitFor({ state: "detached" });
+  forgive404();
+});
+
+test("a finger need not be exact, and a node wins over the edges at it", async () => {
+  await open();
+  await page.getByRole("group", { name: "Lines" }).waitFor();
+  const { x, y } = await pointAt("client → web");
+  const tap = (clientX, clientY) =>
+    page.locator("canvas").evaluate(
+      (canvas, at) => {
+        // A made-up pointer cannot be captured.
+        canvas.setPointerCapture = () => undefined;
+        for (const type of ["pointerdown", "pointerup"])
+          canvas.dispatchEvent(new PointerEvent(type, { pointerType: "touch", ...at }));
+      },
+      { clientX, clientY },
+    );
+  await tap(x + 12, y + 4);
+  await edgeCard("client", "web").waitFor();
+  await page.keyboard.press("Escape");
+  await edgeCard("client", "web").waitFor({ state: "detached" });
+  // Just below the client's middle its edge begins, but the shape is over it.
+  const radius = 27;
+  await tap(x, y - radius - 8);
+  await panel("client").waitFor();
+});
+
+test("an edge is reached by keyboard, and a link brings it back", async () => {
+  mock.figures.set("web>api", { confirmed: true, fading: false });
+  await open();
+  await select("web");
+  await edgeKeyButton("Outbound", "api").focus();
+  await page.keyboard.press("Enter");
+  await edgeCard("web", "api").getByText("Confirmed: both ends").waitFor();
+  const { hash } = new URL(page.url());
+  await page.keyboard.press("Escape");
+  await edgeKeyButton("Inbound", "client").focus();
+  await page.keyboard.press("Enter");
+  await edgeCard("client", "web").waitFor();
+  await page.goto("about:blank");
+  await open(hash);
+  await edgeCard("web", "api").getByRole("table", { name: "Connections" }).waitFor();
+  await page.keyboard.press("Escape");
+  await panel("web").waitFor();
+});
+
+test("lines show what they carry, in the link, and without moving anything", async () => {
+  mock.figures.set("client>web", { open: 1, sent: 10, received: 0, confirmed: true, fading: false });
+  mock.figures.set("web>api", { open: 5000, sent: 10, received: 0, confirmed: true, fading: false });
+  mock.figures.set("api>redis", { open: 1, sent: 1e8, received: 0, confirmed: true, fading: false });
+  await open();
+  const lines = page.getByRole("group", { name: "Lines" });
+  const shot = async () => {
+    await page.evaluate(
+      () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
+    );
+    return (await page.locator("canvas").screenshot()).toString("base64");
+  };
+  await lines.waitFor();
+  const [before, plain] = [await places(), await shot()];
+  await lines.getByRole("button", { name: "Connections" }).click();
+  assert.match(page.url(), /lines=connections/);
+  const connections = await shot();
+  await page.keyboard.press("l");
+  assert.match(page.url(), /lines=traffic/);
+  const traffic = await shot();
+  assert.equal(new Set([plain, connections, traffic]).size, 3);
+  assert.deepEqual(await places(), before);
+  await page.reload();
+  await lines.locator('[aria-pressed="true"]', { hasText: "Traffic" }).waitFor();
+});
+
+test("figures of edges are asked for by ETag, and a peer that has none takes nothing away", async () => {
+  await open();
+  await page.getByRole("group", { name: "Lines" }).waitFor();
+  await page.waitForRequest((request) => request.url().includes("/edges?"));
+  await page.waitForResponse((response) => response.url().includes("/edges?"));
+  assert.deepEqual(mock.edgeAnswers.slice(0, 2), [200, 304]);
+  mock.tellsEdges = false;
+  await page.goto("about:blank");
+  await open();
+  await select("web");
+  await panel("web").getByText("nginx:latest").waitFor();
+  assert.equal(await page.getByRole("group", { name: "Lines" }).count(), 0);
+  forgive404();
+});
+
+test("a known service outside has its own mark", async () => {
+  const service = (icon) => ({
+    id: "service-db",
+    label: "db.example.net",
+    labelMinor: "Example Cloud",
+    rank: "db.example.net",
+    shape: "cloud",
+    pseudo: true,
+    adjacency: [],
+    icon,
+  });
+  mock.add(service("database"));
+  await page.goto(url);
+  await waitForNodes(["client", "web", "api", "redis", "db.example.net"]);
+  await places();
+  assert.match(
+    await node("db.example.net").getByRole("button").textContent(),
+    /^db.example.net, Example Cloud, outside/,
+  );
+  await select("db.example.net");
+  const mark = () => panel("db.example.net").locator("svg .glyph").first().getAttribute("d");
+  const database = await mark();
+  mock.update(service("unheard-of"));
+  await page.waitForFunction(
+    (was) => document.querySelector("aside svg .glyph")?.getAttribute("d") !== was,
+    database,
+  );
+});
+
 test("axe finds nothing serious, in both themes, with details and help open", async () => {
   await open();
   await select("web");
   await panel("web").getByText("nginx:latest").waitFor();
   const states = [
     async () => undefined,
+    async () => {
+      await edgeKeyButton("Outbound", "api").click();
+      await edgeCard("web", "api").getByRole("table", { name: "Connections" }).waitFor();
+    },
     () => page.getByRole("button", { name: "Switch to the dark theme" }).click(),
     async () => {
       mock.cut();

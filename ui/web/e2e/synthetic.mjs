@@ -13,6 +13,14 @@ const SERVICES = [
   "auth",
   "events",
 ];
+/** Known services outside, with every other mark. */
+const SERVICES_OUTSIDE = [
+  ["db.example.net", "database", "Example Cloud"],
+  ["Example Storage", "storage", "Example Cloud"],
+  ["queue.example.net", "queue", "Example Cloud"],
+  ["registry.example.com", "registry", "Example"],
+  ["login.example.com", "identity", "Example"],
+];
 const STORES = ["postgres", "redis", "kafka", "minio", "mongo"];
 const MIB = 1024 * 1024;
 
@@ -125,7 +133,7 @@ export function chain() {
 export function cluster(count, seed = 7) {
   if (count <= NAMES.length) return chain().slice(0, count);
   const roll = random(seed);
-  const nodes = [internet()];
+  const nodes = [internet(), ...services()];
   for (let app = 0; nodes.length < count * 0.86; app++)
     addApp(nodes, app, Math.min(count - nodes.length, 8 + Math.floor(roll() * 16)), roll);
   for (let i = nodes.length; i < count; i++)
@@ -147,6 +155,7 @@ function addApp(nodes, app, size, roll) {
     const above = tier === 0 ? [] : tiers[tier - 1].length > 0 ? tiers[tier - 1] : tiers[0];
     if (tier === 0 && roll() < 0.5) nodes[0].adjacency.push(node.id);
     if (above.length > 0) above[Math.floor(roll() * above.length)].adjacency.push(node.id);
+    if (tier === 1 && i % 9 === 1) node.adjacency.push(nodes[1 + (app % SERVICES_OUTSIDE.length)].id);
     if (tier === 2 && roll() < 0.5) tiers[1][Math.floor(roll() * tiers[1].length)]?.adjacency.push(node.id);
     tiers[tier].push(node);
     nodes.push(node);
@@ -162,6 +171,31 @@ function internet() {
     shape: "cloud",
     pseudo: true,
     adjacency: [],
+  };
+}
+
+function services() {
+  return SERVICES_OUTSIDE.map(([label, icon, group]) => ({
+    id: `service-${label}`,
+    label,
+    labelMinor: group,
+    rank: label,
+    shape: "cloud",
+    icon,
+    pseudo: true,
+    adjacency: [],
+  }));
+}
+
+/** Figures of an edge that follow from its ends: from nothing to a thousand connections and 60 MB/s. */
+export function edgeFigures(source, target) {
+  const share = (salt) => parseInt(hex(`${source}>${target}${salt}`), 16) / 2 ** 32;
+  return {
+    open: Math.floor(10 ** (3.6 * share("open"))),
+    sent: Math.floor(2 ** (26 * share("sent"))),
+    received: Math.floor(2 ** (26 * share("received"))),
+    confirmed: share("confirmed") > 0.2,
+    fading: share("fading") < 0.1,
   };
 }
 

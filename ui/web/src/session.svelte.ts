@@ -1,7 +1,18 @@
 /** Ties the model to the peer and the browser: one place that dispatches, polls and keeps the URL. */
 import { untrack } from "svelte";
-import { feedUrl, detailUrl, get, pathUrl, poll, topologiesUrl, type Options } from "./net/api";
+import {
+  detailUrl,
+  edgeUrl,
+  feedUrl,
+  figuresUrl,
+  get,
+  pathUrl,
+  poll,
+  topologiesUrl,
+  type Options,
+} from "./net/api";
 import { Feed } from "./net/socket";
+import { parseEdge, parseEdges } from "./model/edges";
 import { Graph } from "./model/graph";
 import { parseMesh } from "./model/mesh";
 import { levels, metricChoices } from "./model/metrics";
@@ -15,10 +26,22 @@ import {
 } from "./model/protocol";
 import { search } from "./model/search";
 import { defaultTopology, flatten, INITIAL, reduce, type Action, type State } from "./model/state";
-import { formatHash, openCard, parseHash, sameCard, topCard, type Card, type View } from "./model/url";
+import {
+  formatHash,
+  LINES,
+  openCard,
+  parseHash,
+  sameCard,
+  topCard,
+  type Card,
+  type EdgeCard,
+  type Lines,
+  type View,
+} from "./model/url";
 
 const TOPOLOGIES_EVERY_MS = 5000;
 const DETAILS_EVERY_MS = 2000;
+const FIGURES_EVERY_MS = 5000;
 /** How soon the bar says that a host is silent; the answer is some hundred bytes. */
 const PEER_EVERY_MS = 2000;
 const MESH_EVERY_MS = 2000;
@@ -49,14 +72,29 @@ export class Session {
   readonly metrics = $derived(metricChoices(this.nodes.values()));
   readonly levels = $derived(levels(this.nodes, this.state.view.metricId));
   readonly card = $derived(topCard(this.state.view));
+  /** The open card, if it is of this map. */
+  private readonly ownCard = $derived(
+    this.card?.topologyId === this.state.view.topologyId ? this.card : undefined,
+  );
   /** The open card's node, if it is one of this map. */
-  readonly selected = $derived(this.card?.topologyId === this.state.view.topologyId ? this.card.id : null);
+  readonly selected = $derived(this.ownCard && "id" in this.ownCard ? this.ownCard.id : null);
+  /** The same for an edge. */
+  readonly selectedEdge = $derived(this.ownCard && "source" in this.ownCard ? this.ownCard : null);
+  readonly lines = $derived(this.state.view.lines);
+  readonly figures = $derived(this.state.figures);
   readonly peersOpen = $derived(this.state.view.panel === "peers");
   private readonly feedKey = $derived(
     this.state.view.topologyId === ""
       ? ""
       : feedUrl(document.baseURI, this.state.view.topologyId, this.state.view.options),
   );
+  private readonly figuresKey = $derived(
+    this.state.view.topologyId === ""
+      ? ""
+      : figuresUrl(document.baseURI, this.state.view.topologyId, this.state.view.options),
+  );
+  /** A peer without figures of edges is not asked again until the page reaches it, or another one, anew. */
+  private figuresMissing = false;
   private feed: Feed | null = null;
   /** Options of topologies visited, by id. */
   private remembered: Readonly<Record<string, Options>> = {};
@@ -71,6 +109,10 @@ export class Session {
         $effect(() => {
           const url = this.feedKey;
           return untrack(() => this.listen(url));
+        });
+        $effect(() => {
+          const url = this.figuresKey;
+          return untrack(() => this.watchFigures(url));
         });
         $effect(() => {
           const { card } = this;
@@ -147,6 +189,15 @@ export class Session {
     this.navigate({ ...this.state.view, query }, "replace");
   }
 
+  setLines(lines: Lines): void {
+    this.navigate({ ...this.state.view, lines }, "replace");
+  }
+
+  /** The next meaning of the lines' thickness. */
+  turnLines(): void {
+    this.setLines(LINES[(LINES.indexOf(this.lines) + 1) % LINES.length] ?? "plain");
+  }
+
   setMetric(metricId: string): void {
     this.navigate({ ...this.state.view, metricId }, "replace");
   }
@@ -204,7 +255,10 @@ export class Session {
     if (url === "") return undefined;
     const { topologyId } = this.state.view;
     const feed = new Feed(url, {
-      onUp: () => this.dispatch({ type: "linkUp" }),
+      onUp: () => {
+        this.figuresMissing = false;
+        this.dispatch({ type: "linkUp" });
+      },
       onLost: (retryAtMs) => this.dispatch({ type: "linkLost", retryAtMs }),
       onMessage: (message) => {
         const diff = parseDiff(message);
@@ -217,6 +271,7 @@ export class Session {
 
   private watchCard(card: Card | undefined): (() => void) | undefined {
     if (!card) return undefined;
+    if ("source" in card) return this.watchEdge(card);
     return poll(DETAILS_EVERY_MS, async (signal) => {
       const { view } = this.state;
       const options = card.topologyId === view.topologyId ? view.options : {};
@@ -224,6 +279,34 @@ export class Session {
       if (signal.aborted || !sameCard(card, topCard(this.state.view))) return;
       if (answer.type === "ok") this.dispatch({ type: "detail", card, node: parseDetail(answer.body) });
       if (answer.type === "missing") this.dispatch({ type: "detail", card, node: null });
+    });
+  }
+
+  private watchEdge(card: EdgeCard): () => void {
+    return poll(DETAILS_EVERY_MS, async (signal) => {
+      const { view } = this.state;
+      const options = card.topologyId === view.topologyId ? view.options : {};
+      const answer = await get(edgeUrl(document.baseURI, card, options), signal);
+      if (signal.aborted) return;
+      if (answer.type === "ok") this.dispatch({ type: "edge", card, edge: parseEdge(answer.body) });
+      if (answer.type === "missing") this.dispatch({ type: "edge", card, edge: null });
+    });
+  }
+
+  private watchFigures(url: string): (() => void) | undefined {
+    if (url === "") return undefined;
+    const { topologyId } = this.state.view;
+    let etag = "";
+    this.figuresMissing = false;
+    return poll(FIGURES_EVERY_MS, async (signal) => {
+      if (this.figuresMissing) return;
+      const answer = await get(url, signal, etag);
+      if (signal.aborted) return;
+      this.figuresMissing = answer.type === "missing";
+      const figures = answer.type === "ok" ? parseEdges(answer.body) : null;
+      if (answer.type !== "ok" || !figures) return;
+      etag = answer.etag;
+      this.dispatch({ type: "figures", topologyId, figures });
     });
   }
 }

@@ -1,5 +1,9 @@
 /** Every text of the page. A missing key does not compile; another language is another object of this type. */
-import { count } from "./model/format";
+import { count, formatBytes, formatMicros, formatNumber, formatRate } from "./model/format";
+import { traffic, type Figures, type Relation } from "./model/edges";
+import { STEPS } from "./scene/lines";
+
+const BYTE_STEPS = STEPS.traffic.map((bytes) => formatBytes(bytes));
 
 export const strings = {
   appName: "scope",
@@ -18,6 +22,10 @@ export const strings = {
 
   metricLabel: "Fill nodes by",
   metricNone: "None",
+
+  linesLabel: "Lines",
+  linesHint: "What the thickness of a line stands for (l)",
+  lines: { plain: "Plain", connections: "Connections", traffic: "Traffic" },
 
   themeToDark: "Switch to the dark theme",
   themeToLight: "Switch to the light theme",
@@ -106,6 +114,7 @@ export const strings = {
   sourceStates: { ok: "ok", degraded: "degraded", off: "off" },
   sourcesTitle: "Where this map comes from",
   sourceCost: (percent: string): string => `${percent} of a core`,
+  sourceLost: (lost: number): string => count(lost, "lost", "lost"),
 
   loading: "Loading the map…",
   emptyTitle: (topology: string): string => `Nothing to show in ${topology}`,
@@ -114,12 +123,44 @@ export const strings = {
     `${count(nodes, "node is", "nodes are")} hidden by the options above.`,
   emptyQuiet: (topology: string): string =>
     `Every source works; there is just nothing in ${topology} at the moment.`,
+  emptyEdges:
+    "Whatever connects shows as a line between two nodes: point at one for its figures, click it for all.",
   emptyOn: (host: string): string => `on ${host}`,
 
   detailsLabel: (name: string): string => `Details of ${name}`,
   detailsLoading: "Loading details…",
   detailsGone: "This node has gone. Below is what was last known of it.",
   detailsMissing: "This node has gone.",
+  edgeName: (source: string, target: string): string => `${source} → ${target}`,
+  edgeTo: "to",
+  edgeTip: (source: string, target: string, figures: Figures | undefined): string =>
+    [`${source} → ${target}`, ...(figures ? summary(figures) : [])].join(" · "),
+  edgeLoading: "Loading the connections…",
+  edgeGone: "This connection has gone. Below is what was last known of it.",
+  edgeMissing: "This connection has gone.",
+  edgeConfirmed: "Confirmed: both ends tell of it.",
+  edgeOneSided: "Seen from one side only: the other end's host runs no scope, or could not see it.",
+  edgeOutside: "Seen from one side only: the other end is outside this mesh.",
+  edgeFading: (age: string): string =>
+    `Last seen ${age === "" ? "some time" : age} ago: it goes from the map unless it is seen again.`,
+  edgeOpen: "Open",
+  edgeSent: (target: string): string => `↑ To ${target}`,
+  edgeReceived: (target: string): string => `↓ From ${target}`,
+  edgeRtt: "Round trip",
+  edgeOpened: "Opened",
+  edgeRetransmits: "Retransmits",
+  edgeFirstSeen: "First seen",
+  edgeLastSeen: "Last seen",
+  edgeSeenBy: "Seen by",
+  edgeDetailsOf: (name: string): string => `Connections with ${name}`,
+  relations: "Connections",
+  relationColumns: { client: "Client", server: "Server", port: "Port", open: "Open", traffic: "Traffic" },
+  relationPort: (protocol: string, port: number): string => (port > 0 ? `${protocol}:${port}` : protocol),
+  relationOn: (label: string, host: string): string => (host === "" ? label : `${label} on ${host}`),
+  relationNote: (relation: Relation, age: string): string => note(relation, age).join(" · "),
+  relationsMore: (more: number): string =>
+    `${count(more, "more connection is", "more connections are")} not listed.`,
+
   showIn: (topology: string): string => `Show in ${topology}`,
   metrics: "Status",
   info: "Info",
@@ -140,12 +181,21 @@ export const strings = {
   helpKeys: "Keys",
   helpSearch: "Search",
   helpMap: "Reading the map",
+  helpLines: "Lines",
+  helpLinesNote:
+    "Point at a line for its figures, click it for all of them; in a node's details the button before a name does the same. An open arrow is seen from one side only. A pale line is not seen any more and goes soon.",
+  lineSteps: { connections: STEPS.connections.map(formatNumber), traffic: BYTE_STEPS },
+  lineLegend: {
+    connections: "open connections, with Lines: Connections",
+    traffic: "a second both ways, with Lines: Traffic",
+  },
   keys: [
     ["/", "search"],
     ["esc", "close, clear, deselect"],
     ["f", "fit the whole map"],
     ["+  −", "zoom"],
     ["t", "tidy up the layout"],
+    ["l", "lines: plain, connections, traffic"],
     ["p", "peers of this mesh"],
     ["tab", "walk through the nodes, enter opens one"],
     ["?", "this help"],
@@ -180,3 +230,31 @@ export const strings = {
     sheet: "storage",
   },
 } as const;
+
+/** The figures of an edge in a few words. */
+function summary(figures: Figures): string[] {
+  const bytes = traffic(figures);
+  return [
+    figures.open === null ? "" : count(figures.open, "open", "open"),
+    bytes === null ? "" : formatRate(bytes),
+    figures.fading ? "not seen any more" : "",
+    figures.confirmed ? "" : "seen from one side only",
+  ].filter((part) => part !== "");
+}
+
+/** What the table has no column for. */
+function note(relation: Relation, age: string): string[] {
+  const { sent, received, rttMicros, retransmits, opened, toldBy } = relation;
+  return [
+    [relation.name, relation.address].filter((part) => part !== "").join(" "),
+    relation.via === "" ? "" : `by way of ${relation.via}`,
+    relation.masquerade === "" ? "" : `seen there as ${relation.masquerade}`,
+    sent === null ? "" : `↑ ${formatRate(sent)}`,
+    received === null ? "" : `↓ ${formatRate(received)}`,
+    rttMicros === null ? "" : formatMicros(rttMicros),
+    retransmits ? count(retransmits, "retransmit", "retransmits") : "",
+    opened === null ? "" : count(opened, "opened", "opened"),
+    relation.fading ? `last seen ${age === "" ? "some time" : age} ago` : "",
+    relation.confirmed ? "" : `told by ${toldBy.length === 0 ? "one side" : toldBy.join(", ")} only`,
+  ].filter((part) => part !== "");
+}

@@ -103,7 +103,11 @@ test("connections link to their nodes, and to nothing where there is none", asyn
         id: "incoming-connections",
         topologyId: "containers",
         label: "Inbound",
-        columns: [{ id: "port", label: "Port", dataType: "number" }],
+        columns: [
+          { id: "port", label: "Port", dataType: "number" },
+          { id: "name", label: "DNS name" },
+        ],
+        more: 5,
         connections: [
           { id: "c1", nodeId: "client", label: "client", metadata: [{ id: "port", value: "80" }] },
           { id: "c2", nodeId: "", label: "198.51.100.7", metadata: [] },
@@ -115,8 +119,12 @@ test("connections link to their nodes, and to nothing where there is none", asyn
   expect(screen.getByRole("cell", { name: "80" })).toBeTruthy();
   expect(screen.queryByRole("button", { name: "198.51.100.7" })).toBeNull();
   expect(screen.queryByText("Outbound")).toBeNull();
+  expect(screen.getByText("5 more connections are not listed.")).toBeTruthy();
   await fireEvent.click(screen.getByRole("button", { name: "client" }));
   expect(onopen).toHaveBeenCalledWith({ topologyId: "containers", id: "client" });
+  await fireEvent.click(screen.getByRole("button", { name: "Connections with client" }));
+  expect(onopen).toHaveBeenLastCalledWith({ topologyId: "containers", source: "client", target: "web" });
+  expect(screen.queryByRole("button", { name: /^Connections with 198/ })).toBeNull();
 });
 
 test("tables show properties or columns, and say what was left out", () => {

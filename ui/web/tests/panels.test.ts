@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { parseNode, type Metric } from "../src/model/protocol";
 import { disabledOf, problemsOf } from "../src/model/sources";
 import { recent, sparkline } from "../src/panels/sparkline";
-import { clickSort, defaultSort, sortRows } from "../src/panels/table";
+import { clickSort, defaultSort, NAME, sortRows } from "../src/panels/table";
 
 function metric(samples: [number, number][]): Metric {
   const rows = samples.map(([seconds, value]) => ({ date: new Date(seconds * 1000).toISOString(), value }));
@@ -88,8 +88,8 @@ test("a click on a column sorts by it, a second one turns the order", () => {
   const start = defaultSort([column("port", "number", false), column("count", "number", true)]);
   expect(start).toEqual({ columnId: "count", descending: true });
   expect(clickSort(start, { id: "count", numeric: true })).toEqual({ columnId: "count", descending: false });
-  expect(clickSort(start, { id: "name", numeric: false })).toEqual({ columnId: "name", descending: false });
-  expect(defaultSort([])).toEqual({ columnId: "name", descending: false });
+  expect(clickSort(start, { id: NAME, numeric: false })).toEqual({ columnId: NAME, descending: false });
+  expect(defaultSort([])).toEqual({ columnId: NAME, descending: false });
 });
 
 test("sources that give nothing come before those that give less", () => {
@@ -99,6 +99,7 @@ test("sources that give nothing come before those that give less", () => {
     mode: "",
     reason: "",
     cpuPercent: 0,
+    lost: 0,
   });
   const probe = {
     id: "p",

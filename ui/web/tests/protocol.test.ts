@@ -168,6 +168,19 @@ test("probes without sources and peers without a name are fine", () => {
   expect(parsePeer("x")).toBeNull();
 });
 
+test("sources say what they cost and lose, an older peer's in its own word", () => {
+  const cases: [Record<string, unknown>, [number, number]][] = [
+    [{ cost: 0.8, lost: 12 }, [0.8, 12]],
+    [{ cpuPercent: 0.3 }, [0.3, 0]],
+    [{ cost: null, cpuPercent: 0.3, lost: null }, [0.3, 0]],
+    [{ cost: "x", lost: -4 }, [0, 0]],
+  ];
+  for (const [fields, want] of cases) {
+    const [probe] = parseProbes([{ id: "p", sources: [{ name: "ebpf", ...fields }] }]);
+    expect(probe?.sources.map(({ cpuPercent, lost }) => [cpuPercent, lost])).toEqual([want]);
+  }
+});
+
 test("a node says whether it is heard of, in words this page may not know yet", () => {
   const since = "2026-11-22T09:30:00Z";
   const cases: [unknown, unknown][] = [

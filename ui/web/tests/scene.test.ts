@@ -1,8 +1,11 @@
 import { expect, test } from "vitest";
 import { fit, reveal, toMap, toScreen, zoomAt, type Camera, type Viewport } from "../src/scene/camera";
-import { arrival, edgeCurve, loopCurve } from "../src/layout/curve";
+import { arrival, distanceTo, edgeCurve, loopCurve, sample } from "../src/layout/curve";
+import { edgeKey } from "../src/layout/geometry";
 import { ColourBook, PALETTES } from "../src/scene/palette";
-import { choose } from "../src/scene/picture";
+import { glyphOf } from "../src/scene/glyphs";
+import { weightIn } from "../src/scene/lines";
+import { choose, isDrawn } from "../src/scene/picture";
 import { Scene, NO_FOCUS } from "../src/scene/scene";
 import { outlineOf } from "../src/scene/shapes";
 import { shapePath } from "../src/scene/svg";
@@ -154,7 +157,10 @@ test("edges of what is not heard of are kept apart, and labels change with its a
   const picture = choose(scene, { x: 150, y: 140, zoom: 1 }, { width: 800, height: 600, covered: 0 });
   const names = (edges: readonly { from: { id: string }; to: { id: string } }[]): string[] =>
     edges.map(({ from, to }) => `${from.id}>${to.id}`);
-  expect([names(picture.edges), names(picture.staleEdges)]).toEqual([["a>b"], ["b>c"]]);
+  expect([names(picture.edges.flatMap((group) => group.edges)), names(picture.staleEdges)]).toEqual([
+    ["a>b"],
+    ["b>c"],
+  ]);
   expect(scene.items.get("c")?.face.minor).toBe("5 s ago · osaka");
   expect([15_400, 16_000, 16_900, 80_000, 110_000].map((ms) => scene.setClock(ms))).toEqual([
     false,
@@ -177,6 +183,123 @@ test("a node is found at its place", () => {
   for (const [x, y, want] of cases) expect(scene.hit({ x, y }, 2)?.id, `${x},${y}`).toBe(want);
 });
 
+test("a point is as far from a curve as from the nearest of its points", () => {
+  const curve = edgeCurve({ x: 0, y: 0 }, { x: 300, y: 280 }, [{ x: 40, y: 140 }], false);
+  for (const { x, y } of sample(curve)) expect(distanceTo(curve, x, y, 6)).toBeLessThan(0.001);
+  const cases: [number, number, number, boolean][] = [
+    [0, 100, 20, true],
+    [0, 100, 1, false],
+    [300, 100, 6, false],
+    [9000, 9000, 6, false],
+  ];
+  for (const [x, y, within, want] of cases)
+    expect(Number.isFinite(distanceTo(curve, x, y, within)), `${x},${y}`).toBe(want);
+  const straight = edgeCurve({ x: 0, y: 0 }, { x: 0, y: 400 }, [], false);
+  expect(distanceTo(straight, 5, 200, 10)).toBeCloseTo(5);
+  expect(distanceTo(straight, 0, 0, 40), "from its start").toBeCloseTo(29);
+});
+
+test("an edge is found along its line, the nearest first", () => {
+  const scene = sceneOf("a>b b>c a>c c>c");
+  const at = (x: number, y: number, reach: number): string | undefined => {
+    const edge = scene.hitEdge({ x, y }, reach, () => true);
+    return edge ? `${edge.from.id}>${edge.to.id}` : undefined;
+  };
+  for (const edge of scene.edges) {
+    const points = sample(edge.curve);
+    const middle = points[points.length >> 1] ?? { x: 0, y: 0 };
+    expect(at(middle.x, middle.y, 6)).toBe(`${edge.from.id}>${edge.to.id}`);
+  }
+  expect(at(0, 260, 6), "beside all").toBeUndefined();
+  expect(at(-200, 60, 6)).toBeUndefined();
+  expect(
+    scene.hitEdge({ x: 75, y: 70 }, 60, () => false),
+    "none is drawn",
+  ).toBeNull();
+});
+
+test("edges of a hub are not found where they are not drawn", () => {
+  const spokes = Array.from({ length: 220 }, (_, i) => `hub>n${i}`).join(" ");
+  const scene = sceneOf(spokes);
+  const [edge] = scene.edges;
+  if (!edge) throw new Error("no edge");
+  expect([isDrawn(edge, 6), isDrawn(edge, 20)]).toEqual([false, true]);
+});
+
+test("an edge looked at stands out with its two ends", () => {
+  const scene = sceneOf("a>b b>c c>d");
+  const shades = (): string =>
+    [...scene.items.values()].map((item) => (item.shadeTo === 1 ? item.id : "-")).join("");
+  const standing = (): string[] => scene.edges.filter((edge) => scene.stands(edge)).map(({ to }) => to.id);
+  const [ab, cd] = [edgeKey("a", "b"), edgeKey("c", "d")];
+  const cases: [Partial<typeof NO_FOCUS>, string, string[]][] = [
+    [{ hoverEdge: ab }, "abcd", ["b"]],
+    [{ selectedEdge: ab }, "ab--", ["b"]],
+    [{ selectedEdge: ab, hoverEdge: cd }, "ab--", ["b", "d"]],
+    [{ selectedEdge: ab, hover: "d" }, "abcd", ["b", "d"]],
+    [{ selectedEdge: edgeKey("a", "x"), hoverEdge: "" }, "abcd", []],
+  ];
+  for (const [focus, shade, edges] of cases) {
+    scene.setFocus({ ...NO_FOCUS, ...focus });
+    expect([shades(), standing()], JSON.stringify(focus)).toEqual([shade, edges]);
+  }
+});
+
+test("figures change how lines look, and only that", () => {
+  const scene = sceneOf("a>b b>c");
+  for (let ms = 0; ms <= 500; ms += 100) scene.tick(ms);
+  const places = (): string => JSON.stringify([...scene.items.values()].map(({ x, y, to }) => [x, y, to]));
+  const weights = (): string[] =>
+    choose(scene, { x: 150, y: 140, zoom: 1 }, { width: 800, height: 600, covered: 0 }).edges.map(
+      ({ style, edges }) => `${weightIn(style)}: ${edges.map(({ to }) => to.id).join("")}`,
+    );
+  const before = places();
+  const figures = (open: number) =>
+    new Map([[edgeKey("a", "b"), { open, sent: null, received: null, confirmed: true, fading: false }]]);
+  expect(weights()).toEqual(["0: bc"]);
+  expect(scene.setFigures(figures(500), "plain"), "plain lines look alike").toBe(false);
+  expect(scene.setFigures(figures(500), "connections")).toBe(true);
+  expect(weights(), "the heaviest last, on top").toEqual(["0: c", "3: b"]);
+  expect(scene.setFigures(figures(600), "connections"), "of the same weight").toBe(false);
+  expect(scene.setFigures(new Map(), "connections")).toBe(true);
+  expect(weights()).toEqual(["0: bc"]);
+  expect(places()).toBe(before);
+});
+
+test("only so many edges are thick, the heaviest first", () => {
+  const scene = sceneOf(Array.from({ length: 400 }, (_, i) => `a${i}>b${i}`).join(" "));
+  for (let ms = 0; ms <= 500; ms += 100) scene.tick(ms);
+  const thickFrom = (openOf: (i: number) => number): number => {
+    const figures = scene.edges.map(
+      ({ key }, i) =>
+        [key, { open: openOf(i), sent: null, received: null, confirmed: true, fading: false }] as const,
+    );
+    scene.setFigures(new Map(figures), "connections");
+    const camera = { x: 60_000, y: 56_000, zoom: 0.006 };
+    return choose(scene, camera, { width: 1000, height: 1000, covered: 0 }).thickFrom;
+  };
+  const cases: [string, (i: number) => number, number][] = [
+    ["few are more than one", (i) => (i < 10 ? 20 : 1), 2],
+    ["all are the heaviest", () => 5000, 5],
+    ["half and half", (i) => (i < 200 ? 5000 : 20), 3],
+  ];
+  for (const [what, openOf, want] of cases) expect(thickFrom(openOf), what).toBe(want);
+});
+
+test("a known service has its mark, and an unknown one the arrow out", () => {
+  const outside = glyphOf("cloud", false, true);
+  expect(glyphOf("cloud", false, true, "unheard-of")).toBe(outside);
+  expect(glyphOf("cloud", false, true, "constructor")).toBe(outside);
+  const icons =
+    "ai balancer cache cdn certificate chat cloud code database identity mail monitoring packages payment queue registry storage time".split(
+      " ",
+    );
+  const marks = icons.map((icon) => glyphOf("cloud", false, true, icon));
+  expect(new Set(marks.map((mark) => JSON.stringify(mark))).size).toBe(icons.length);
+  for (const [i, mark] of marks.entries())
+    expect(mark.flat(2).every((at) => Math.abs(at) <= 1.01) && mark !== outside, icons[i]).toBe(true);
+});
+
 test("ranks keep their colours, and differ while there are colours left", () => {
   const book = new ColourBook(7);
   const first = ["nginx", "node", "redis", "postgres", "alpine", "mongo", "kafka"].map((rank) =>
@@ -189,7 +312,7 @@ test("ranks keep their colours, and differ while there are colours left", () => 
 
 test("colours of groups, edges and texts have enough contrast", () => {
   for (const palette of Object.values(PALETTES)) {
-    for (const colour of [...palette.groups, palette.neutral, palette.edge, palette.found]) {
+    for (const colour of [...palette.groups, palette.neutral, ...palette.weights, palette.found]) {
       expect(
         contrast(colour, palette.background),
         `${colour} on ${palette.background}`,

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  cardKey,
   CARDS_MAX,
   EMPTY_VIEW,
   formatHash,
@@ -30,6 +31,16 @@ test("a hash gives back the view it was made of", () => {
         { topologyId: "p", id: "a/b~c d%" },
       ],
     },
+    {
+      ...EMPTY_VIEW,
+      topologyId: "c",
+      lines: "traffic",
+      cards: [
+        { topologyId: "c", id: "a" },
+        { topologyId: "c", source: "x~1%7E;<container>", target: "in-theinternet" },
+        { topologyId: "c", id: "b" },
+      ],
+    },
   ];
   for (const view of cases) expect(parseHash(formatHash(view)), formatHash(view)).toEqual(view);
 });
@@ -41,6 +52,8 @@ test("a hash that makes no sense is no failure", () => {
     ["#/%E0%A4%A", { topologyId: "" }],
     ["#containers", { topologyId: "containers" }],
     ["#/containers?node=&node=x&node=~y&node=a~", { topologyId: "containers", cards: [] }],
+    ["#/c?edge=&edge=c&edge=c~a&edge=c~a~&edge=~a~b&edge=c~a~b~d&edge=c~%25~b", { topologyId: "c" }],
+    ["#/c?lines=rainbow", { topologyId: "c", lines: "plain" }],
     ["#/c?panel=unheard-of", { topologyId: "c", panel: "" }],
     [`#/c?q=${"x".repeat(1000)}`, { topologyId: "c", query: "x".repeat(QUERY_CHARS_MAX) }],
   ];
@@ -50,7 +63,7 @@ test("a hash that makes no sense is no failure", () => {
 test("a card opened again comes to the top, and the oldest go", () => {
   const open = (ids: string[]): View =>
     ids.reduce((view, id) => openCard(view, { topologyId: "t", id }), EMPTY_VIEW);
-  expect(open(["a", "b", "a"]).cards.map(({ id }) => id)).toEqual(["b", "a"]);
-  expect(topCard(open(["a", "b"]))?.id).toBe("b");
+  expect(open(["a", "b", "a"]).cards.map(cardKey)).toEqual(["t\u0000b", "t\u0000a"]);
+  expect(topCard(open(["a", "b"]))).toEqual({ topologyId: "t", id: "b" });
   expect(open(Array.from({ length: 20 }, (_, i) => `n${i}`)).cards.length).toBe(CARDS_MAX);
 });

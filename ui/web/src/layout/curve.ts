@@ -76,16 +76,63 @@ export function sample(curve: Float64Array): Point[] {
   return points;
 }
 
+/** The distance from (x, y) to a curve, or `Infinity` if it is more than `within`. Allocates nothing. */
+export function distanceTo(curve: Float64Array, x: number, y: number, within: number): number {
+  let nearest = Infinity;
+  for (let i = 2; i + 5 < curve.length; i += 6) {
+    if (!nearPiece(curve, i, x, y, within)) continue;
+    let fromX = num(curve, i - 2);
+    let fromY = num(curve, i - 1);
+    for (let step = 1; step <= SAMPLES; step++) {
+      const t = step / SAMPLES;
+      const toX = along(curve, i, t);
+      const toY = along(curve, i + 1, t);
+      nearest = Math.min(nearest, toSegment(x, y, fromX, fromY, toX, toY));
+      fromX = toX;
+      fromY = toY;
+    }
+  }
+  return nearest <= within ? nearest : Infinity;
+}
+
+/** Whether a point is near the box of a piece's control points, which its line never leaves. */
+function nearPiece(curve: Float64Array, i: number, x: number, y: number, within: number): boolean {
+  return nearSpan(curve, i, x, within) && nearSpan(curve, i + 1, y, within);
+}
+
+function nearSpan(curve: Float64Array, k: number, at: number, within: number): boolean {
+  const a = num(curve, k - 2);
+  const b = num(curve, k);
+  const c = num(curve, k + 2);
+  const d = num(curve, k + 4);
+  return at >= Math.min(a, b, c, d) - within && at <= Math.max(a, b, c, d) + within;
+}
+
+function toSegment(x: number, y: number, ax: number, ay: number, bx: number, by: number): number {
+  const dx = bx - ax;
+  const dy = by - ay;
+  const length = dx * dx + dy * dy;
+  const t = length === 0 ? 0 : Math.min(1, Math.max(0, ((x - ax) * dx + (y - ay) * dy) / length));
+  return Math.hypot(x - ax - t * dx, y - ay - t * dy);
+}
+
 /** Points per piece: closer together than a node is wide, for all but the longest edges. */
 const SAMPLES = 12;
 
 /** The point at `t` of the piece whose first control point is at `i`. */
 function pointOn(curve: Float64Array, i: number, t: number): Point {
+  return { x: along(curve, i, t), y: along(curve, i + 1, t) };
+}
+
+/** One coordinate of that point; `k` is where the first control point has it. */
+function along(curve: Float64Array, k: number, t: number): number {
   const u = 1 - t;
-  const [a, b, c, d] = [u ** 3, 3 * u * u * t, 3 * u * t * t, t ** 3];
-  const mix = (k: number): number =>
-    a * num(curve, k - 2) + b * num(curve, k) + c * num(curve, k + 2) + d * num(curve, k + 4);
-  return { x: mix(i), y: mix(i + 1) };
+  return (
+    u ** 3 * num(curve, k - 2) +
+    3 * u * u * t * num(curve, k) +
+    3 * u * t * t * num(curve, k + 2) +
+    t ** 3 * num(curve, k + 4)
+  );
 }
 
 const DOWN: Point = { x: 0, y: 1 };

@@ -25,6 +25,15 @@ export function formatBytes(bytes: number): string {
   return `${formatNumber(value)} ${BYTE_UNITS[unit] ?? "B"}`;
 }
 
+/** Bytes per second. */
+export function formatRate(bytesPerSecond: number): string {
+  return `${formatBytes(bytesPerSecond)}/s`;
+}
+
+export function formatMicros(micros: number): string {
+  return `${formatNumber(micros / 1000)} ms`;
+}
+
 export function formatPercent(value: number): string {
   return `${formatNumber(value)} %`;
 }

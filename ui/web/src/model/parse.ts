@@ -26,6 +26,18 @@ export function list<T>(raw: unknown, parse: (entry: unknown) => T | null): T[] 
   return parsed;
 }
 
+/** A quantity, or `null` where nobody knows it: none is told from nothing. */
+export function known(raw: unknown): number | null {
+  const value = typeof raw === "string" && raw.trim() !== "" ? Number(raw) : raw;
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null;
+}
+
+/** A moment in milliseconds since the Unix epoch, or `null`. */
+export function moment(raw: unknown): number | null {
+  const atMs = Date.parse(text(raw));
+  return Number.isFinite(atMs) ? atMs : null;
+}
+
 /** A whole number of things. */
 export function count(raw: unknown): number {
   return Math.max(0, Math.trunc(number(raw)));

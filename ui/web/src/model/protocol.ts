@@ -5,7 +5,7 @@
  * identifies it is left out: a newer or older peer must not take the page down.
  */
 import { parseLives, type Lives } from "./mesh";
-import { fields, identified, list, nonEmptyText, number, text } from "./parse";
+import { count, fields, identified, list, nonEmptyText, number, text } from "./parse";
 
 export interface MetadataRow {
   id: string;
@@ -75,6 +75,8 @@ export interface NodeSummary {
   /** What the node counts as alike with: its image, its program. Drives colour and order. */
   rank: string;
   shape: string;
+  /** What a known service outside is drawn with, such as `database`; empty for all else. */
+  icon: string;
   tag: string;
   stack: boolean;
   /** Stands for something outside the topology, such as the Internet. */
@@ -109,6 +111,8 @@ export interface ConnectionGroup {
   label: string;
   columns: Column[];
   connections: Connection[];
+  /** Rows the peer left out. */
+  more: number;
 }
 
 export interface NodeDetail extends NodeSummary {
@@ -167,6 +171,8 @@ export interface Source {
   reason: string;
   /** Share of one core. */
   cpuPercent: number;
+  /** What it has missed since it started: events, messages or connections. */
+  lost: number;
 }
 
 export interface Probe {
@@ -249,6 +255,7 @@ export const parseNode = identified("id", (f, id): NodeSummary => ({
   labelMinor: text(f["labelMinor"]),
   rank: text(f["rank"]),
   shape: text(f["shape"]),
+  icon: text(f["icon"]),
   tag: text(f["tag"]),
   stack: f["stack"] === true,
   pseudo: f["pseudo"] === true,
@@ -287,6 +294,7 @@ const parseConnections = identified("id", (f, id): ConnectionGroup => ({
   label: text(f["label"]) || id,
   columns: list(f["columns"], parseColumn),
   connections: list(f["connections"], parseConnection),
+  more: count(f["more"]),
 }));
 
 /** `GET api/topology/{t}/{id}`, or `null` if it holds no node. */
@@ -369,7 +377,8 @@ const parseSource = identified("name", (f, name): Source => ({
   state: f["state"] === "degraded" || f["state"] === "off" ? f["state"] : "ok",
   mode: text(f["mode"]),
   reason: text(f["reason"]),
-  cpuPercent: number(f["cpuPercent"]),
+  cpuPercent: number(f["cost"] ?? f["cpuPercent"]),
+  lost: count(f["lost"]),
 }));
 
 /** `GET api/probes`. */

@@ -2,7 +2,8 @@
 import { aheadOf } from "./clock";
 import type { Mesh } from "./mesh";
 import type { Diff, NodeDetail, NodeSummary, Peer, Probe, Topology } from "./protocol";
-import { EMPTY_VIEW, sameCard, topCard, type Card, type View } from "./url";
+import { NO_FIGURES, type EdgeDetail, type EdgeFigures } from "./edges";
+import { EMPTY_VIEW, sameCard, topCard, type Card, type EdgeCard, type NodeCard, type View } from "./url";
 
 export type Link =
   | { status: "connecting" }
@@ -13,9 +14,11 @@ export type Link =
 export type Detail =
   | { status: "none" }
   | { status: "loading"; card: Card }
-  | { status: "shown"; card: Card; node: NodeDetail }
+  | { status: "shown"; card: NodeCard; node: NodeDetail }
   /** The peer no longer has the node; `node` is what it last said of it, if anything. */
-  | { status: "gone"; card: Card; node: NodeDetail | null };
+  | { status: "gone"; card: NodeCard; node: NodeDetail | null }
+  | { status: "shown"; card: EdgeCard; edge: EdgeDetail }
+  | { status: "gone"; card: EdgeCard; edge: EdgeDetail | null };
 
 export interface State {
   peer: Peer | null;
@@ -36,6 +39,8 @@ export interface State {
   loaded: boolean;
   /** Counts the changes of nodes or edges; a change of labels or metrics alone leaves it. */
   structure: number;
+  /** Figures of the map's edges, as of the last poll; none from a peer that does not tell them. */
+  figures: EdgeFigures;
   /** Nodes left out because the map already held {@link NODES_MAX}. */
   overflow: number;
   detail: Detail;
@@ -51,7 +56,9 @@ export type Action =
   | { type: "linkUp" }
   | { type: "linkLost"; retryAtMs: number }
   | { type: "diff"; topologyId: string; diff: Diff }
-  | { type: "detail"; card: Card; node: NodeDetail | null };
+  | { type: "figures"; topologyId: string; figures: EdgeFigures }
+  | { type: "detail"; card: NodeCard; node: NodeDetail | null }
+  | { type: "edge"; card: EdgeCard; edge: EdgeDetail | null };
 
 /** Nodes held at most: five times what the map is drawn for at full frame rate. */
 export const NODES_MAX = 50_000;
@@ -68,6 +75,7 @@ export const INITIAL: State = {
   options: {},
   loaded: false,
   structure: 0,
+  figures: NO_FIGURES,
   overflow: 0,
   detail: { status: "none" },
 };
@@ -95,8 +103,12 @@ export function reduce(state: State, action: Action): State {
       return { ...state, link: { status: "lost", retryAtMs: action.retryAtMs } };
     case "diff":
       return action.topologyId === state.view.topologyId ? applyDiff(state, action.diff) : state;
+    case "figures":
+      return action.topologyId === state.view.topologyId ? { ...state, figures: action.figures } : state;
     case "detail":
       return { ...state, detail: nextDetail(state, action.card, action.node) };
+    case "edge":
+      return { ...state, detail: nextEdge(state, action.card, action.edge) };
     default:
       return action satisfies never;
   }
@@ -122,13 +134,26 @@ function show(state: State, view: View): State {
   const detail: Detail = card ? { status: "loading", card } : { status: "none" };
   const next = { ...state, view, detail: sameCard(card, topCard(state.view)) ? state.detail : detail };
   if (view.topologyId === state.view.topologyId) return next;
-  return { ...next, nodes: new Map(), loaded: false, structure: state.structure + 1, overflow: 0 };
+  return {
+    ...next,
+    nodes: new Map(),
+    loaded: false,
+    structure: state.structure + 1,
+    figures: NO_FIGURES,
+    overflow: 0,
+  };
 }
 
-function nextDetail(state: State, card: Card, node: NodeDetail | null): Detail {
+function nextDetail(state: State, card: NodeCard, node: NodeDetail | null): Detail {
   if (!sameCard(card, topCard(state.view))) return state.detail;
   if (node) return { status: "shown", card, node };
   return { status: "gone", card, node: "node" in state.detail ? state.detail.node : null };
+}
+
+function nextEdge(state: State, card: EdgeCard, edge: EdgeDetail | null): Detail {
+  if (!sameCard(card, topCard(state.view))) return state.detail;
+  if (edge) return { status: "shown", card, edge };
+  return { status: "gone", card, edge: "edge" in state.detail ? state.detail.edge : null };
 }
 
 function applyDiff(state: State, diff: Diff): State {

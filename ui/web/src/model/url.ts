@@ -4,10 +4,24 @@
  */
 
 /** One node whose details are open. */
-export interface Card {
+export interface NodeCard {
   topologyId: string;
   id: string;
 }
+
+/** One edge whose details are open, from client to server. */
+export interface EdgeCard {
+  topologyId: string;
+  source: string;
+  target: string;
+}
+
+export type Card = NodeCard | EdgeCard;
+
+/** What the thickness of an edge on the map stands for. */
+export type Lines = "plain" | "connections" | "traffic";
+
+export const LINES: readonly Lines[] = ["plain", "connections", "traffic"];
 
 /** What may be open below the map. */
 export type Panel = "" | "peers";
@@ -22,6 +36,7 @@ export interface View {
   query: string;
   /** Id of the metric that fills the nodes, or empty. */
   metricId: string;
+  lines: Lines;
   panel: Panel;
 }
 
@@ -31,6 +46,7 @@ export const EMPTY_VIEW: View = {
   cards: [],
   query: "",
   metricId: "",
+  lines: "plain",
   panel: "",
 };
 
@@ -41,29 +57,31 @@ export const CARDS_MAX = 8;
 export const QUERY_CHARS_MAX = 200;
 
 const NODE = "node";
+const EDGE = "edge";
 const QUERY = "q";
 const METRIC = "metric";
+const LINE = "lines";
 const PANEL = "panel";
-const RESERVED: ReadonlySet<string> = new Set([NODE, QUERY, METRIC, PANEL]);
+const RESERVED: ReadonlySet<string> = new Set([NODE, EDGE, QUERY, METRIC, LINE, PANEL]);
 
 /** The view a hash stands for. Never fails: what is not understood is left out. */
 export function parseHash(hash: string): View {
   const [path = "", search = ""] = splitOnce(hash.replace(/^#?\/?/, ""), "?");
   const params = new URLSearchParams(search);
   const options: Record<string, string> = {};
+  const cards: Card[] = [];
   for (const [key, value] of params) {
+    const card = key === NODE ? parseNodeCard(value) : key === EDGE ? parseEdgeCard(value) : null;
+    if (card) cards.push(card);
     if (!RESERVED.has(key)) options[key] = value;
   }
   return {
     topologyId: decode(path),
     options,
-    cards: params
-      .getAll(NODE)
-      .map(parseCard)
-      .filter((card) => card !== null)
-      .slice(-CARDS_MAX),
+    cards: cards.slice(-CARDS_MAX),
     query: (params.get(QUERY) ?? "").slice(0, QUERY_CHARS_MAX),
     metricId: params.get(METRIC) ?? "",
+    lines: LINES.find((lines) => lines === params.get(LINE)) ?? "plain",
     panel: params.get(PANEL) === "peers" ? "peers" : "",
   };
 }
@@ -72,8 +90,12 @@ export function parseHash(hash: string): View {
 export function formatHash(view: View): string {
   const params = new URLSearchParams();
   for (const key of Object.keys(view.options).sort()) params.set(key, view.options[key] ?? "");
-  for (const card of view.cards.slice(-CARDS_MAX)) params.append(NODE, `${card.topologyId}~${card.id}`);
+  for (const card of view.cards.slice(-CARDS_MAX)) {
+    if ("id" in card) params.append(NODE, `${card.topologyId}~${card.id}`);
+    else params.append(EDGE, [card.topologyId, card.source, card.target].map(escape).join("~"));
+  }
   if (view.metricId !== "") params.set(METRIC, view.metricId);
+  if (view.lines !== "plain") params.set(LINE, view.lines);
   if (view.query !== "") params.set(QUERY, view.query);
   if (view.panel !== "") params.set(PANEL, view.panel);
   const search = params.toString();
@@ -92,12 +114,28 @@ export function topCard(view: View): Card | undefined {
 }
 
 export function sameCard(a: Card | undefined, b: Card | undefined): boolean {
-  return a?.id === b?.id && a?.topologyId === b?.topologyId;
+  return a === b || (a !== undefined && b !== undefined && cardKey(a) === cardKey(b));
 }
 
-function parseCard(raw: string): Card | null {
+/** Tells cards apart. No id holds a NUL. */
+export function cardKey(card: Card): string {
+  const ids = "id" in card ? [card.id] : [card.source, card.target];
+  return [card.topologyId, ...ids].join("\u0000");
+}
+
+function parseNodeCard(raw: string): NodeCard | null {
   const [topologyId, id] = splitOnce(raw, "~");
   return topologyId && id ? { topologyId, id } : null;
+}
+
+function parseEdgeCard(raw: string): EdgeCard | null {
+  const [topologyId, source, target, more] = raw.split("~").map(decode);
+  return topologyId && source && target && more === undefined ? { topologyId, source, target } : null;
+}
+
+/** An id may hold what parts two ids. */
+function escape(id: string): string {
+  return id.replace(/[%~]/g, (char) => (char === "%" ? "%25" : "%7E"));
 }
 
 function splitOnce(whole: string, separator: string): [string, string] {

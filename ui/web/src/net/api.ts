@@ -1,5 +1,5 @@
 /** Addresses of the peer's API and how to ask it. All are relative to the page, so any path prefix works. */
-import type { Card } from "../model/url";
+import type { EdgeCard, NodeCard } from "../model/url";
 
 /** How often metrics alone may arrive. Changes of nodes and edges come at once. */
 const METRICS_EVERY = "2s";
@@ -16,10 +16,27 @@ export function feedUrl(page: string, topologyId: string, options: Options): str
 }
 
 /** One node's details. Its id may hold `/`, `;` and `<`. */
-export function detailUrl(page: string, card: Card, options: Options): string {
+export function detailUrl(page: string, card: NodeCard, options: Options): string {
   const path = `api/topology/${encodeURIComponent(card.topologyId)}/${encodeURIComponent(card.id)}`;
   const url = new URL(path, page);
   url.search = query(options, {});
+  url.hash = "";
+  return url.href;
+}
+
+/** Everything about the connections between two nodes. */
+export function edgeUrl(page: string, card: EdgeCard, options: Options): string {
+  const path = `api/edge/${encodeURIComponent(card.source)}/${encodeURIComponent(card.target)}`;
+  const url = new URL(path, page);
+  url.search = query({ topology: card.topologyId }, options);
+  url.hash = "";
+  return url.href;
+}
+
+/** Light figures of all edges of a topology. */
+export function figuresUrl(page: string, topologyId: string, options: Options): string {
+  const url = new URL(`api/topology/${encodeURIComponent(topologyId)}/edges`, page);
+  url.search = query(options, { t: METRICS_EVERY });
   url.hash = "";
   return url.href;
 }
@@ -41,7 +58,9 @@ export function pathUrl(page: string, path: string): string {
 }
 
 export type Answer =
-  | { type: "ok"; body: unknown }
+  | { type: "ok"; body: unknown; etag: string }
+  /** As it was when the peer gave it the ETag asked with. */
+  | { type: "same" }
   | { type: "missing" }
   /** The peer answered, but not with what was asked for. */
   | { type: "failed" }
@@ -50,13 +69,22 @@ export type Answer =
 /** A peer that has not answered by then is treated as gone. */
 const TIMEOUT_MS = 10_000;
 
-/** Asks once. Never throws: a peer that cannot be reached is an answer too. */
-export async function get(url: string, signal: AbortSignal): Promise<Answer> {
+/**
+ * Asks once; with the ETag of an earlier answer, for news only. Never throws: a peer that cannot be reached is an
+ * answer too.
+ */
+export async function get(url: string, signal: AbortSignal, etag = ""): Promise<Answer> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) });
+    const response = await fetch(url, {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+      // The peer forbids storing its answers, so the browser asks nothing of this kind by itself.
+      headers: etag === "" ? {} : { "If-None-Match": etag },
+    });
+    if (response.status === 304) return { type: "same" };
     if (response.status === 404) return { type: "missing" };
     if (!response.ok) return { type: "failed" };
-    return { type: "ok", body: (await response.json()) as unknown };
+    const body = (await response.json()) as unknown;
+    return { type: "ok", body, etag: response.headers.get("etag") ?? "" };
   } catch (error) {
     return { type: error instanceof SyntaxError ? "failed" : "unreachable" };
   }

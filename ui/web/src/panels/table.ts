@@ -17,8 +17,8 @@ export interface Sort {
 
 const EMPTY: Cell = { text: "", title: "", sort: "", numeric: false };
 
-/** The id under which the name is sorted by. */
-export const NAME = "name";
+/** The id under which the name is sorted by: one that no column has, whose ids are not empty. */
+export const NAME = "";
 
 /** A node's value in a column: a metric or a metadata row of that id. */
 export function nodeCell(node: NodeSummary, column: Column, nowMs: number): Cell {

@@ -6,7 +6,8 @@ export interface GestureEvents {
   zoom(anchor: Point, factor: number): void;
   /** The pointer rests over a place; `null` when it has left. */
   point(at: Point | null): void;
-  click(at: Point): void;
+  /** `coarse`: by a finger, which covers more than it means. */
+  click(at: Point, coarse: boolean): void;
   doubleClick(at: Point): void;
 }
 
@@ -69,7 +70,7 @@ export class Gestures {
 
   private up(event: PointerEvent): void {
     const pressed = this.pressed.delete(event.pointerId);
-    if (pressed && this.travelled <= CLICK_PX) this.events.click(at(event));
+    if (pressed && this.travelled <= CLICK_PX) this.events.click(at(event), event.pointerType === "touch");
   }
 
   private wheel(event: WheelEvent): void {

@@ -1,4 +1,5 @@
 /** A small mark inside each shape that says what the node is, drawn in a box of -1 to 1. */
+import { serviceMark } from "./icons";
 import type { Shape } from "./shapes";
 
 export type Strokes = readonly (readonly [number, number])[][];
@@ -90,7 +91,9 @@ const OUTSIDE: Strokes = [
 ];
 
 /** The mark of a node, or none: shapes that speak for themselves stay empty. */
-export function glyphOf(shape: Shape, stack: boolean, pseudo: boolean): Strokes {
+export function glyphOf(shape: Shape, stack: boolean, pseudo: boolean, icon = ""): Strokes {
+  const mark = serviceMark(icon);
+  if (mark) return mark;
   if (shape === "cloud") return OUTSIDE;
   if (pseudo) return [];
   if (shape === "hexagon") return stack ? LAYERS : CONTAINER;

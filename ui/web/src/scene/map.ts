@@ -3,22 +3,28 @@
  * something changed.
  */
 import { LayoutClient } from "../layout/client";
-import type { Point } from "../layout/geometry";
+import { NODE_RADIUS, type Point } from "../layout/geometry";
 import type { LayoutReply, LayoutRequest } from "../layout/messages";
+import type { EdgeFigures } from "../model/edges";
 import { Graph } from "../model/graph";
 import type { Level } from "../model/metrics";
 import type { NodeSummary } from "../model/protocol";
+import type { Lines } from "../model/url";
 import { between, fit, panBy, reveal, toMap, toScreen, zoomAt, type Camera, type Viewport } from "./camera";
 import { Painter } from "./paint";
 import { PALETTES, type ThemeName } from "./palette";
-import { choose } from "./picture";
+import { choose, DOT_RADIUS, isDrawn } from "./picture";
 import { Gestures } from "./gestures";
 import { easeInOut, Scene, type Focus, type Item } from "./scene";
 
+/** A node or an edge that the pointer is on. */
+export type Pointed = { id: string } | { source: string; target: string };
+
 export interface MapEvents {
-  onHover(id: string | null): void;
-  /** A click on a node, or on nothing. */
-  onSelect(id: string | null): void;
+  /** `at` is the pointer's place in CSS pixels. */
+  onHover(what: Pointed | null, at: Point): void;
+  /** A click on a node, an edge, or on nothing. */
+  onSelect(what: Pointed | null): void;
   /** After a layout: where the nodes are, how much a tidy-up would gain, and how many nodes are off the screen. */
   onPlaced(places: ReadonlyMap<string, Point>, gain: number, outside: number): void;
   /** The user has asked to see the whole map. */
@@ -33,6 +39,12 @@ export interface MapContent {
   /** What the nodes were asked for with. */
   options: Readonly<Record<string, string>>;
 }
+
+const ORIGIN: Point = { x: 0, y: 0 };
+
+/** How near to an edge's line counts as on it. */
+const EDGE_REACH_PX = 6;
+const EDGE_REACH_COARSE_PX = 16;
 
 const CAMERA_MS = 320;
 const ZOOM_STEP = 1.35;
@@ -70,8 +82,9 @@ export class MapView {
     this.gestures = new Gestures(canvas, {
       pan: (dx, dy) => this.touch(panBy(this.camera, dx, dy)),
       zoom: (anchor, factor) => this.touch(zoomAt(this.camera, this.viewport, anchor, factor)),
-      point: (at) => this.events.onHover(this.nodeAt(at)),
-      click: (at) => this.events.onSelect(this.nodeAt(at)),
+      point: (at) => this.events.onHover(this.pointed(at, EDGE_REACH_PX), at ?? ORIGIN),
+      click: (at, coarse) =>
+        this.events.onSelect(this.pointed(at, coarse ? EDGE_REACH_COARSE_PX : EDGE_REACH_PX)),
       doubleClick: (at) => {
         this.touched = true;
         this.fly(zoomAt(this.camera, this.viewport, at, 1.8));
@@ -142,10 +155,16 @@ export class MapView {
     this.draw();
   }
 
+  /** Figures change how lines look, never where anything is. */
+  setFigures(figures: EdgeFigures, lines: Lines): void {
+    if (this.scene.setFigures(figures, lines)) this.draw();
+  }
+
   setFocus(focus: Focus): void {
     const before = this.scene.focus;
     this.scene.setFocus(focus);
-    if (focus.selected !== before.selected) this.revealSelected();
+    if (focus.selected !== before.selected || focus.selectedEdge !== before.selectedEdge)
+      this.revealSelected();
     if (focus.keyboard !== null && focus.keyboard !== before.keyboard) this.reveal(focus.keyboard);
     this.draw();
   }
@@ -286,20 +305,33 @@ export class MapView {
 
   private revealSelected(): void {
     const item = this.selectedItem();
+    const edge = this.scene.selectedEdge;
     if (item) this.reveal(item.id);
+    else if (edge)
+      this.revealPoint({ x: (edge.from.to.x + edge.to.to.x) / 2, y: (edge.from.to.y + edge.to.to.y) / 2 });
   }
 
   private reveal(id: string): void {
     const item = this.scene.items.get(id);
-    if (!item) return;
-    const goal = reveal(this.flight?.to ?? this.camera, this.viewport, item.to, 90);
+    if (item) this.revealPoint(item.to);
+  }
+
+  private revealPoint(point: Point): void {
+    const goal = reveal(this.flight?.to ?? this.camera, this.viewport, point, 90);
     if (goal.x !== this.camera.x || goal.y !== this.camera.y) this.fly(goal);
   }
 
-  private nodeAt(at: Point | null): string | null {
+  /** What is at a place of the screen: a node before an edge. */
+  private pointed(at: Point | null, reachPx: number): Pointed | null {
     if (!at) return null;
-    const slack = 5 / this.camera.zoom;
-    return this.scene.hit(toMap(this.camera, this.viewport, at), slack)?.id ?? null;
+    const { zoom } = this.camera;
+    const point = toMap(this.camera, this.viewport, at);
+    const node = this.scene.hit(point, 5 / zoom);
+    if (node) return { id: node.id };
+    const radius = NODE_RADIUS * zoom;
+    if (radius < DOT_RADIUS) return null;
+    const edge = this.scene.hitEdge(point, reachPx / zoom, (one) => isDrawn(one, radius));
+    return edge && { source: edge.from.id, target: edge.to.id };
   }
 
   private touch(camera: Camera): void {

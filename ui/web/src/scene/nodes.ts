@@ -17,6 +17,8 @@ interface Look {
   standing: Standing;
   stale: Face["stale"];
   pseudo: boolean;
+  /** Of a known service. */
+  icon: string;
   /** 0 to 1; -1 when no metric is shown. */
   level: number;
   /** Prominence and presence, as of the item. */
@@ -33,6 +35,7 @@ export function lookOf(item: Item, palette: Palette): Look {
     standing: item.face.standing,
     stale: item.face.stale,
     pseudo: item.node.pseudo,
+    icon: item.node.icon,
     level: item.level ? item.level.level : -1,
     shade: item.shade,
     presence: item.presence,
@@ -198,7 +201,7 @@ function drawLevel(ctx: Canvas2D, look: Look, x: number, y: number, radius: numb
 }
 
 function drawGlyph(ctx: Canvas2D, look: Look, x: number, y: number, radius: number): void {
-  const glyph = glyphOf(look.outline.shape, look.group, look.pseudo);
+  const glyph = glyphOf(look.outline.shape, look.group, look.pseudo, look.icon);
   if (radius < 9 || glyph.length === 0) return;
   ctx.beginPath();
   traceGlyph(ctx, glyph, x, y + (look.outline.shape === "cloud" ? radius * 0.04 : 0), radius * 0.36);
@@ -241,7 +244,7 @@ export class Sprites {
   ): void {
     const prepared = SPRITE_RADII.find((size) => size >= radius * ratio) ?? 40;
     const step = look.level < 0 ? -1 : Math.round(look.level * LEVEL_STEPS);
-    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}${look.group ? "+" : ""}${look.standing}${look.stale ?? ""}|${look.colour}|${step}|${prepared}`;
+    const key = `${look.outline.shape}${look.outline.dotted ? "." : ""}${look.pseudo ? "~" : ""}${look.stack ? "=" : ""}${look.group ? "+" : ""}${look.icon}${look.standing}${look.stale ?? ""}|${look.colour}|${step}|${prepared}`;
     let image = this.images.get(key);
     if (!image) {
       image = prepare(

@@ -6,12 +6,28 @@ import { toScreen, type Camera, type Viewport } from "./camera";
 import { drawGrounds, drawTexts, FONT, labels } from "./labels";
 import { drawNode, lookOf, Sprites } from "./nodes";
 import type { Palette } from "./palette";
-import type { Picture } from "./picture";
+import type { EdgeGroup, Picture } from "./picture";
+import { isFading, isOneSided, weightIn, widthOf } from "./lines";
 import type { EdgeItem, Item, Scene } from "./scene";
 import { trace } from "./shapes";
 
 const GROUND_STEP = 28;
 const EDGE_ALPHA = 0.75;
+const HAIRLINE = 1;
+
+/** How much of its strength a line keeps that is not seen any more. */
+const FADING_SHARE = 0.4;
+
+/** Edges looked at that may be wide and have arrows. */
+const STANDING_WIDE_MAX = 300;
+
+/** How a batch of edges is drawn. */
+interface Pen {
+  colour: string;
+  alpha: number;
+  width: number;
+  arrows: "none" | "filled" | "open";
+}
 
 export interface Target {
   ctx: CanvasRenderingContext2D;
@@ -62,36 +78,60 @@ export class Painter {
   }
 
   private edges(ctx: CanvasRenderingContext2D, viewport: Viewport, camera: Camera, picture: Picture): void {
-    const hairline = 1;
-    ctx.lineCap = "butt";
-    const draw = (
-      edges: readonly EdgeItem[],
-      colour: string,
-      alpha: number,
-      width: number,
-      arrows: boolean,
-    ): void => {
+    const draw = (edges: readonly EdgeItem[], pen: Pen): void => {
       if (edges.length === 0) return;
-      ctx.globalAlpha = alpha;
-      ctx.strokeStyle = colour;
-      ctx.fillStyle = colour;
-      ctx.lineWidth = width;
+      ctx.globalAlpha = pen.alpha;
+      ctx.strokeStyle = pen.colour;
+      ctx.fillStyle = pen.colour;
+      ctx.lineWidth = pen.width;
       this.strokeCurves(ctx, viewport, camera, edges);
-      if (arrows) this.fillArrows(ctx, viewport, camera, edges, width);
+      ctx.setLineDash([]);
+      if (pen.arrows === "filled") this.fillArrows(ctx, viewport, camera, edges, pen.width);
+      if (pen.arrows === "open") this.openArrows(ctx, viewport, camera, edges, pen.width);
     };
-    const width = picture.wideEdges ? Math.min(1.8, 1.4 * Math.max(0.8, camera.zoom)) : hairline;
+    const colour = this.palette.edge;
+    const width = picture.wideEdges ? Math.min(1.8, 1.4 * Math.max(0.8, camera.zoom)) : HAIRLINE;
     const alpha = picture.detail === "dots" ? 0.45 : EDGE_ALPHA;
+    const arrows = picture.arrows ? "filled" : "none";
     const faded = picture.fadedEdges.reduce((sum, edge) => Math.min(sum, edge.from.shade, edge.to.shade), 1);
-    draw(picture.fadedEdges, this.palette.edge, alpha * Math.max(0.14, faded), width, false);
-    draw(picture.edges, this.palette.edge, alpha, width, picture.arrows);
+    ctx.lineCap = "butt";
+    draw(picture.fadedEdges, { colour, alpha: alpha * Math.max(0.14, faded), width, arrows: "none" });
+    for (const group of picture.edges)
+      draw(group.edges, this.pen(group, picture, camera.zoom, alpha, width, arrows));
     // Dashes cost as much as width does: only while edges are few.
     if (picture.wideEdges) ctx.setLineDash([4, 4]);
-    draw(picture.staleEdges, this.palette.edge, alpha * 0.7, width, picture.arrows);
+    draw(picture.staleEdges, { colour, alpha: alpha * 0.7, width, arrows });
     ctx.setLineDash([]);
     // A hub's own edges can be thousands: then they stay hairlines as well.
-    const few = picture.standingEdges.length <= 300;
-    draw(picture.standingEdges, this.palette.accent, few ? 1 : 0.6, few ? 2 : hairline, few);
+    const few = picture.standingEdges.reduce((sum, { edges }) => sum + edges.length, 0) <= STANDING_WIDE_MAX;
+    for (const { style, edges } of picture.standingEdges) {
+      draw(edges, {
+        colour: this.palette.accent,
+        alpha: few ? 1 : 0.6,
+        width: few ? Math.max(2, widthOf(weightIn(style), camera.zoom)) : HAIRLINE,
+        arrows: !few ? "none" : isOneSided(style) ? "open" : "filled",
+      });
+    }
     ctx.globalAlpha = 1;
+  }
+
+  /** How ordinary edges of one style are drawn. */
+  private pen(
+    { style }: EdgeGroup,
+    picture: Picture,
+    zoom: number,
+    alpha: number,
+    width: number,
+    arrows: Pen["arrows"],
+  ): Pen {
+    const weight = weightIn(style);
+    const thick = weight >= picture.thickFrom;
+    return {
+      colour: this.palette.weights[weight] ?? this.palette.edge,
+      alpha: Math.min(1, alpha + 0.06 * weight) * (isFading(style) ? FADING_SHARE : 1),
+      width: weight === 0 || !thick ? width : Math.max(width, widthOf(weight, zoom)),
+      arrows: arrows !== "none" && isOneSided(style) ? "open" : arrows,
+    };
   }
 
   private strokeCurves(
@@ -126,7 +166,9 @@ export class Painter {
     edges: readonly EdgeItem[],
     width: number,
   ): void {
-    const length = (5.5 + width) * Math.min(1.3, Math.max(0.7, camera.zoom));
+    const length = arrowLength(width, camera.zoom);
+    // A thick line ends inside its arrow.
+    const lead = Math.max(2, width);
     ctx.beginPath();
     for (const { curve } of edges) {
       const end = { x: curve.at(-2) ?? 0, y: curve.at(-1) ?? 0 };
@@ -134,13 +176,36 @@ export class Painter {
       const towards = arrival(curve);
       const back = { x: tip.x - towards.x * length, y: tip.y - towards.y * length };
       const half = length * 0.5;
-      ctx.moveTo(tip.x + towards.x * 2, tip.y + towards.y * 2);
+      ctx.moveTo(tip.x + towards.x * lead, tip.y + towards.y * lead);
       ctx.lineTo(back.x - towards.y * half, back.y + towards.x * half);
       ctx.lineTo(back.x + towards.x * length * 0.25, back.y + towards.y * length * 0.25);
       ctx.lineTo(back.x + towards.y * half, back.y - towards.x * half);
       ctx.closePath();
     }
     ctx.fill();
+  }
+
+  /** Arrows of what one end alone tells of: two strokes. */
+  private openArrows(
+    ctx: CanvasRenderingContext2D,
+    viewport: Viewport,
+    camera: Camera,
+    edges: readonly EdgeItem[],
+    width: number,
+  ): void {
+    const length = arrowLength(width, camera.zoom);
+    const half = length * 0.62;
+    ctx.lineWidth = Math.max(1.2, Math.min(2.5, width));
+    ctx.beginPath();
+    for (const { curve } of edges) {
+      const tip = toScreen(camera, viewport, { x: curve.at(-2) ?? 0, y: curve.at(-1) ?? 0 });
+      const towards = arrival(curve);
+      const back = { x: tip.x - towards.x * length, y: tip.y - towards.y * length };
+      ctx.moveTo(back.x - towards.y * half, back.y + towards.x * half);
+      ctx.lineTo(tip.x + towards.x, tip.y + towards.y);
+      ctx.lineTo(back.x + towards.y * half, back.y - towards.x * half);
+    }
+    ctx.stroke();
   }
 
   /** Far out a node is a square of its colour; a state per colour costs less than one per node. */
@@ -228,6 +293,7 @@ export class Painter {
       ctx.stroke();
     };
     const { found, hover, selected, keyboard } = scene.focus;
+    const { hoverEdge, selectedEdge } = scene;
     if (found && found.size <= 300) for (const id of found) ring(id, this.palette.found, 2, 4);
     ctx.globalAlpha = 0.35;
     ring(hover, this.palette.accent, 4, 4);
@@ -235,7 +301,15 @@ export class Painter {
     ctx.globalAlpha = 1;
     ring(selected, this.palette.accent, 2, 4);
     ring(keyboard, this.palette.accent, 2.5, 8);
+    for (const edge of [hoverEdge, selectedEdge]) {
+      ring(edge?.from.id ?? null, this.palette.accent, 2, 4);
+      ring(edge?.to.id ?? null, this.palette.accent, 2, 4);
+    }
   }
+}
+
+function arrowLength(width: number, zoom: number): number {
+  return (5.5 + width) * Math.min(1.3, Math.max(0.7, zoom));
 }
 
 function easeOut(t: number): number {

@@ -11,6 +11,8 @@ export interface Palette {
   text: string;
   muted: string;
   edge: string;
+  /** Edges by weight, from `edge` on: one hue that only gains contrast, told apart with colour-blind eyes. */
+  weights: readonly string[];
   /** Selection, focus, and the edges of what is looked at. */
   accent: string;
   /** Ring around what a search found. */
@@ -32,6 +34,7 @@ export const PALETTES: Readonly<Record<ThemeName, Palette>> = {
     text: "#1b2030",
     muted: "#5b6478",
     edge: "#8a8fa3",
+    weights: ["#8a8fa3", "#7a8094", "#676d82", "#535a70", "#3f465c"],
     accent: "#3d50df",
     found: "#b45309",
     neutral: "#737b8f",
@@ -46,6 +49,7 @@ export const PALETTES: Readonly<Record<ThemeName, Palette>> = {
     text: "#e6e9f0",
     muted: "#9aa4b8",
     edge: "#6b7489",
+    weights: ["#6b7489", "#7d869c", "#929bb1", "#a9b2c7", "#c1cadd"],
     accent: "#8ea2ff",
     found: "#f5b454",
     neutral: "#8a94a9",

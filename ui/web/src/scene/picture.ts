@@ -4,28 +4,39 @@
  */
 import { NODE_RADIUS } from "../layout/geometry";
 import { toMap, type Camera, type Viewport } from "./camera";
+import { STYLES, weightIn, WEIGHTS, type Style } from "./lines";
 import type { EdgeItem, Item, Scene } from "./scene";
 
 /** `dots`: coloured rectangles. `sprites`: prepared images. `shapes`: drawn out, with glyphs and shadows. */
 export type Detail = "dots" | "sprites" | "shapes";
+
+/** Edges of one style. */
+export interface EdgeGroup {
+  style: Style;
+  edges: EdgeItem[];
+}
 
 export interface Picture {
   detail: Detail;
   /** Node radius in pixels. */
   radius: number;
   nodes: Item[];
-  /** Ordinary edges, those of nodes not heard of, those fading into the background, and those of the node looked at. */
-  edges: EdgeItem[];
+  /** Ordinary edges, the lightest first, and those looked at, whose styles show. */
+  edges: EdgeGroup[];
+  standingEdges: EdgeGroup[];
+  /** Edges of nodes not heard of, and those that give way to what is looked at. */
   staleEdges: EdgeItem[];
   fadedEdges: EdgeItem[];
-  standingEdges: EdgeItem[];
   /** Ordinary edges may be thicker than a hairline only while they are few: see {@link WIDE_EDGES_MAX}. */
   wideEdges: boolean;
+  /** Edges of this weight and above may be thick: the heaviest that are few enough. */
+  thickFrom: number;
   arrows: boolean;
   labels: Item[];
 }
 
-const DOT_RADIUS = 5;
+/** Below this many pixels a node is a dot, and lines are too close together to point at one. */
+export const DOT_RADIUS = 5;
 const SHAPES_MAX = 260;
 /** Lines over one device pixel cost ten times as much without a GPU; this many are still cheap. */
 const WIDE_EDGES_MAX = 300;
@@ -48,33 +59,67 @@ export function choose(scene: Scene, camera: Camera, viewport: Viewport): Pictur
     nodes.push(item);
   }
   const radius = NODE_RADIUS * camera.zoom;
-  const edges: EdgeItem[] = [];
+  const ordinary = new Groups();
+  const standing = new Groups();
   const staleEdges: EdgeItem[] = [];
   const fadedEdges: EdgeItem[] = [];
-  const standingEdges: EdgeItem[] = [];
   for (const edge of scene.edges) {
     const { box } = edge;
     if (box.left > right || box.right < left || box.top > bottom || box.bottom < top) continue;
     if (edge.from.presence <= 0 || edge.to.presence <= 0) continue;
-    if (scene.stands(edge)) standingEdges.push(edge);
-    else if (edge.ofHub && radius < LABEL_RADIUS) continue;
+    if (scene.stands(edge)) standing.add(edge);
+    else if (!isDrawn(edge, radius)) continue;
     else if (edge.from.shade < 0.99 || edge.to.shade < 0.99) fadedEdges.push(edge);
     else if (edge.from.face.stale ?? edge.to.face.stale) staleEdges.push(edge);
-    else edges.push(edge);
+    else ordinary.add(edge);
   }
-  const drawn = edges.length + staleEdges.length + fadedEdges.length;
+  const drawn = ordinary.size + staleEdges.length + fadedEdges.length;
   return {
     detail: radius < DOT_RADIUS ? "dots" : nodes.length > SHAPES_MAX || radius < 8 ? "sprites" : "shapes",
     radius,
     nodes,
-    edges,
+    edges: ordinary.all,
+    standingEdges: standing.all,
     staleEdges,
     fadedEdges,
-    standingEdges,
     wideEdges: drawn <= WIDE_EDGES_MAX && radius >= ARROW_RADIUS,
+    thickFrom: ordinary.heaviest(WIDE_EDGES_MAX),
     arrows: drawn <= ARROWS_MAX && radius >= ARROW_RADIUS,
     labels: radius >= LABEL_RADIUS ? labelled(scene, nodes) : [],
   };
+}
+
+/** Whether an ordinary edge is drawn where nodes have this radius. */
+export function isDrawn(edge: EdgeItem, radius: number): boolean {
+  return !edge.ofHub || radius >= LABEL_RADIUS;
+}
+
+/** Edges by style. */
+class Groups {
+  readonly all: EdgeGroup[] = [];
+  size = 0;
+  private readonly byStyle: (EdgeGroup | undefined)[] = Array(STYLES);
+
+  add(edge: EdgeItem): void {
+    this.size += 1;
+    const group = this.byStyle[edge.style];
+    if (group) return void group.edges.push(edge);
+    const fresh = { style: edge.style, edges: [edge] };
+    this.byStyle[edge.style] = fresh;
+    this.all.push(fresh);
+    this.all.sort((a, b) => weightIn(a.style) - weightIn(b.style));
+  }
+
+  /** The least weight from which on there are at most `max` edges. */
+  heaviest(max: number): number {
+    let room = max;
+    let from = WEIGHTS;
+    for (; from > 0; from--) {
+      for (const { style, edges } of this.all) if (weightIn(style) === from - 1) room -= edges.length;
+      if (room < 0) break;
+    }
+    return from;
+  }
 }
 
 /** The nodes that get a label when there are too many for all. */

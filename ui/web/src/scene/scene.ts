@@ -2,14 +2,17 @@
  * What is on the map and how it stands out, over time: nodes that appear and fade, edges as curves, the tidy-up as a
  * move from old places to new. Knows no canvas; `picture.ts` chooses what of it to draw, `paint.ts` draws.
  */
-import { NODE_RADIUS, type Point } from "../layout/geometry";
+import { edgeKey, NODE_RADIUS, type Point } from "../layout/geometry";
 import { bounds, type Bounds } from "../layout/pack";
 import type { LayoutReply } from "../layout/messages";
 import type { Graph } from "../model/graph";
 import type { Level } from "../model/metrics";
 import { faceOf, type Face } from "../model/face";
 import type { NodeSummary } from "../model/protocol";
-import { edgeCurve, loopCurve } from "../layout/curve";
+import { distanceTo, edgeCurve, loopCurve } from "../layout/curve";
+import { NO_FIGURES, type EdgeFigures } from "../model/edges";
+import type { Lines } from "../model/url";
+import { styleOf, type Style } from "./lines";
 import { ColourBook, PALETTES } from "./palette";
 import { outlineOf, type Outline } from "./shapes";
 
@@ -37,12 +40,15 @@ export interface Item {
 }
 
 export interface EdgeItem {
+  /** As of {@link edgeKey}. */
+  key: string;
   from: Item;
   to: Item;
   corners: Point[];
   mutual: boolean;
   /** One of a hub's many: left out when zoomed out. */
   ofHub: boolean;
+  style: Style;
   curve: Float64Array;
   box: Bounds;
 }
@@ -51,11 +57,21 @@ export interface Focus {
   hover: string | null;
   selected: string | null;
   keyboard: string | null;
+  /** Keys of edges. */
+  hoverEdge: string | null;
+  selectedEdge: string | null;
   /** Nodes a search found; `null` is no search. */
   found: ReadonlySet<string> | null;
 }
 
-export const NO_FOCUS: Focus = { hover: null, selected: null, keyboard: null, found: null };
+export const NO_FOCUS: Focus = {
+  hover: null,
+  selected: null,
+  keyboard: null,
+  hoverEdge: null,
+  selectedEdge: null,
+  found: null,
+};
 
 const APPEAR_MS = 260;
 /** Long enough to notice what went, also for a container that lived a second. */
@@ -72,9 +88,14 @@ export class Scene {
   readonly items = new Map<string, Item>();
   edges: EdgeItem[] = [];
   focus: Focus = NO_FOCUS;
+  /** The edges of the focus, where the map has them. */
+  hoverEdge: EdgeItem | null = null;
+  selectedEdge: EdgeItem | null = null;
   reducedMotion = false;
   private readonly colours = new ColourBook(PALETTES.light.groups.length);
   private graph: Graph | null = null;
+  private figures: EdgeFigures = NO_FIGURES;
+  private lines: Lines = "plain";
   private moveStart: number | null = null;
   /** The peer's clock: ages are as of then. */
   private clockMs = 0;
@@ -85,7 +106,10 @@ export class Scene {
     this.items.clear();
     this.edges = [];
     this.focus = NO_FOCUS;
+    this.hoverEdge = null;
+    this.selectedEdge = null;
     this.graph = null;
+    this.figures = NO_FIGURES;
     this.moveStart = null;
     this.cells = null;
   }
@@ -103,6 +127,19 @@ export class Scene {
       item.outline = outlineOf(node.shape);
       item.colour = this.colourOf(node);
     }
+  }
+
+  /** New figures of edges, or another meaning of their lines; returns whether a line looks otherwise now. */
+  setFigures(figures: EdgeFigures, lines: Lines): boolean {
+    this.figures = figures;
+    this.lines = lines;
+    let changed = false;
+    for (const edge of this.edges) {
+      const style = styleOf(figures.get(edge.key), lines);
+      changed ||= style !== edge.style;
+      edge.style = style;
+    }
+    return changed;
   }
 
   /** Sets the peer's clock; returns whether a label has become another one. */
@@ -149,14 +186,20 @@ export class Scene {
     this.focus = focus;
     const { hover, selected, found } = focus;
     const looked = hover ?? selected;
+    this.hoverEdge = this.edgeOf(focus.hoverEdge);
+    this.selectedEdge = this.edgeOf(focus.selectedEdge);
+    const ends = this.selectedEdge && [this.selectedEdge.from.id, this.selectedEdge.to.id];
     let kept: ReadonlySet<string> | null = found;
     let faded = FADED.found;
     if (looked && this.items.has(looked)) {
       kept = this.graph?.neighbourhood(looked) ?? null;
-      faded = hover && !selected && !found ? FADED.hover : FADED.selected;
+      faded = hover && !selected && !ends && !found ? FADED.hover : FADED.selected;
+    } else if (ends) {
+      kept = new Set(ends);
+      faded = FADED.selected;
     }
     for (const item of this.items.values()) {
-      const keep = !kept || kept.has(item.id) || item.id === selected;
+      const keep = !kept || kept.has(item.id) || item.id === selected || ends?.includes(item.id);
       item.shadeTo = keep ? 1 : faded;
       if (this.reducedMotion) item.shade = item.shadeTo;
     }
@@ -164,6 +207,7 @@ export class Scene {
 
   /** Whether an edge belongs to what is looked at. */
   stands(edge: EdgeItem): boolean {
+    if (edge === this.hoverEdge || edge === this.selectedEdge) return true;
     const looked = this.focus.hover ?? this.focus.selected;
     return looked !== null && (edge.from.id === looked || edge.to.id === looked);
   }
@@ -199,6 +243,23 @@ export class Scene {
           best = item;
         }
       }
+    }
+    return best;
+  }
+
+  /** The edge whose line is nearest to a point of the map, of those within `reach` that `isDrawn` lets through. */
+  hitEdge(point: Point, reach: number, isDrawn: (edge: EdgeItem) => boolean): EdgeItem | null {
+    let best: EdgeItem | null = null;
+    let nearest = reach;
+    for (const edge of this.edges) {
+      const { box } = edge;
+      if (point.x < box.left - reach || point.x > box.right + reach) continue;
+      if (point.y < box.top - reach || point.y > box.bottom + reach) continue;
+      if (edge.from.gone || edge.to.gone || !isDrawn(edge)) continue;
+      const distance = distanceTo(edge.curve, point.x, point.y, nearest);
+      if (distance > nearest) continue;
+      nearest = distance;
+      best = edge;
     }
     return best;
   }
@@ -263,18 +324,25 @@ export class Scene {
       const to = this.items.get(toId);
       if (!from || !to) return [];
       const mutual = graph.of(toId).servers.includes(fromId);
+      const key = edgeKey(fromId, toId);
       const edge: EdgeItem = {
+        key,
         from,
         to,
         corners: cornersOf.get(i) ?? [],
         mutual,
         ofHub: this.items.size > 200 && Math.max(from.degree, to.degree) > hub,
+        style: styleOf(this.figures.get(key), this.lines),
         curve: new Float64Array(0),
         box: { left: 0, top: 0, right: 0, bottom: 0 },
       };
       bend(edge, true);
       return [edge];
     });
+  }
+
+  private edgeOf(key: string | null): EdgeItem | null {
+    return key === null ? null : (this.edges.find((edge) => edge.key === key) ?? null);
   }
 
   private tickMove(nowMs: number): boolean {
