@@ -124,7 +124,13 @@ page-e2e: $(PAGE) ## the page in a browser, against made-up hosts
 .PHONY: e2e
 e2e: $(PAGE) ## the real program on hosts made of namespaces, with their own Docker
 	@echo "== end to end"
-	@$(MAKE) --no-print-directory as-root COMMAND="test --locked --package scope --test e2e -- $(NAME)"
+	@# Runs in containers that have no libraries.
+	cargo rustc --locked --quiet --package scope --example traffic -- -C target-feature=+crt-static -C strip=symbols
+	@$(MAKE) --no-print-directory as-root COMMAND="test --locked --package scope --test e2e -- --test-threads=4 $(NAME)"
+
+.PHONY: edges
+edges: ## write the table of docs/edges.md anew, from what the end-to-end tests assert
+	SCOPE_ACCEPT=1 cargo test --locked --quiet --package scope --test e2e -- the_table_in_the_docs
 
 .PHONY: bench
 bench: ## measure the hot paths

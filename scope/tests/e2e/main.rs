@@ -15,6 +15,7 @@ mod daemon;
 mod discovery;
 mod edges;
 mod launch;
+mod matrix;
 mod mesh;
 mod page;
 mod partition;

@@ -27,8 +27,10 @@ pub const OWNERS_MAX: usize = 16;
 /// Longest pause before a socket that nobody holds is looked for again, in scans.
 const RETRY_SCANS_MAX: u64 = 64;
 /// Scans after which a namespace with listeners is walked again, new socket or not: a worker forked since holds its
-/// master's listener, and no new socket tells of it.
-const REWALK_SCANS: u64 = 60;
+/// master's listener, and a connection can be handed over to a child: no new socket tells of either.
+const REWALK_SCANS: u64 = 30;
+/// The same where the holders are told: that costs little.
+const REASK_SCANS: u64 = 5;
 
 /// Owners of sockets, by inode. Bounded by the sockets of a scan ([`SOCKETS_MAX`](super::netns::SOCKETS_MAX)): an entry
 /// goes with its socket.
@@ -41,6 +43,8 @@ pub struct Owners {
     walked_at: HashMap<Netns, u64>,
     /// Where the last update ran out of descriptors to read.
     resume_at: Option<ProcessId>,
+    /// Whether the holders were told when they were last asked for.
+    was_told: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ impl Owners {
             entries: HashMap::new(),
             walked_at: HashMap::new(),
             resume_at: None,
+            was_told: false,
         }
     }
 
@@ -166,12 +171,15 @@ impl Owners {
         self.entries.retain(|_, entry| entry.seen == self.scan);
         self.walked_at.retain(|netns, _| namespaces.contains_key(netns));
         self.resume_at = walk.stopped_at();
-        Walked { is_told: matches!(holders, Holders::Told(_)), ..walk.walked() }
+        let is_told = matches!(holders, Holders::Told(_));
+        self.was_told = is_told || (self.was_told && matches!(holders, Holders::NotAsked(_)));
+        Walked { is_told, ..walk.walked() }
     }
 
     fn is_rewalk_due(&self, scan: &Scan) -> bool {
         let walked_at = self.walked_at.get(&scan.netns);
-        !scan.listeners.is_empty() && walked_at.is_none_or(|at| self.scan - at >= REWALK_SCANS)
+        let pause = if self.was_told { REASK_SCANS } else { REWALK_SCANS };
+        !scan.listeners.is_empty() && walked_at.is_none_or(|at| self.scan - at >= pause)
     }
 
     /// Notes that the socket is still there, and tells what it needs.

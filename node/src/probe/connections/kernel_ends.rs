@@ -31,7 +31,7 @@ pub(super) struct KernelEnds {
     news: Arc<Mutex<HashSet<Netns>>>,
     backoff: Backoff,
     told: Option<Source>,
-    told_losses: u64,
+    told_losses: Option<u64>,
     /// Losses of tracers that failed since.
     losses_before: u64,
     losses: u64,
@@ -48,7 +48,7 @@ impl KernelEnds {
             news: Arc::default(),
             backoff: Backoff::default(),
             told: None,
-            told_losses: 0,
+            told_losses: None,
             losses_before: 0,
             losses: 0,
             cpu_time: Duration::ZERO,
@@ -150,8 +150,8 @@ impl KernelEnds {
             updates.push(Update::Status(Name::Ebpf, source));
         }
         let losses = self.losses_before + self.losses;
-        if losses != self.told_losses {
-            self.told_losses = losses;
+        if Some(losses) != self.told_losses {
+            self.told_losses = Some(losses);
             updates.push(Update::Lost(Name::Ebpf, losses));
         }
         let reported_at = *self.reported_at.get_or_insert(now);

@@ -127,7 +127,7 @@ pub struct Scan {
     pub datagrams: Arc<[Socket]>,
     /// What differs from the last scan of this namespace. Slices that do not differ are the same ones.
     pub freshness: Freshness,
-    /// Its addresses, without loopback and IPv6 link-local ones. The same slice as long as they are the same.
+    /// Its addresses, without loopback. The same slice as long as they are the same.
     pub networks: Arc<[Network]>,
     /// Ports it gives to clients that ask for none.
     pub ephemeral: RangeInclusive<u16>,

@@ -57,9 +57,9 @@ impl NotifiedEnds {
         let feed = self.feed.get_or_insert_with(|| destroyed::spawn(&self.proc_root));
         let batch = feed.drain(namespaces);
         self.health = Some(batch.health);
-        let lost = batch.dropped + batch.overruns;
-        if lost > 0 {
-            self.losses += lost;
+        let losses = self.losses + batch.dropped + batch.overruns;
+        if self.losses != losses {
+            self.losses = losses;
             updates.push(Update::Lost(Name::Connections, self.losses));
         }
         let directed = |it: destroyed::Destroyed| {

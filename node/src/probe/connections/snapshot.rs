@@ -34,10 +34,9 @@ impl Classifiers {
     /// The direction of a connection that ended, by what listens and listened in its namespace.
     pub(super) fn direction(&self, scan: &Scan, local: SocketAddr, remote: SocketAddr) -> Direction {
         let is_here = |address| scan.networks.iter().any(|network| network.address == address);
-        let pair = self.0.get(&scan.netns);
-        pair.map_or(Direction::Outgoing, |pair| {
-            pair.tcp.direction_of_ended(local, remote, is_here(remote.ip()), &scan.ephemeral)
-        })
+        let unknown = Classifier::default(); // of a namespace that was never scanned ports tell
+        let tcp = self.0.get(&scan.netns).map_or(&unknown, |pair| &pair.tcp);
+        tcp.direction_of_ended(local, remote, is_here(remote.ip()), &scan.ephemeral)
     }
 
     /// A scan's sockets; at most `listeners_max` listeners. To be called once a scan.

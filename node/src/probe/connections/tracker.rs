@@ -178,6 +178,8 @@ pub(super) struct Tracker {
     ledger: Ledger,
     ownership: Ownership,
     pending: Vec<Pending>,
+    /// Flows of processes by what they are about, as they were when they were first asked for in this round.
+    attributed: Option<Arc<HashMap<Relation, FlowKey>>>,
     is_dirty: bool,
     is_cut: bool,
 }
@@ -186,6 +188,7 @@ impl Tracker {
     /// Takes a round.
     pub(super) fn take(&mut self, mut round: Round<'_>) {
         self.is_cut = false;
+        self.attributed = None;
         self.take_namespaces(&mut round);
         let destroyed = self.take_destroyed(&mut round);
         for namespace in std::mem::take(&mut round.namespaces) {
@@ -289,26 +292,35 @@ impl Tracker {
         round: &Round<'_>,
     ) {
         let Some(mut space) = self.spaces.remove(&netns) else { return };
+        let attributed = self.attributed.get_or_insert_with(|| Arc::new(self.ledger.attributed())).clone();
         for (_, held) in space.take_closed(&snapshot.sockets) {
             self.ledger.close(&held.flow, held.figures);
             if round.ends_by == EndsBy::Absence {
                 self.ledger.end(&held.flow, Sums::one(held.figures), 0);
+            } else if attributed.contains_key(&relation(netns, &held.flow)) {
+                self.ledger.drop_if_briefly_seen(&held.flow);
             }
         }
-        let mut attributed = None;
         for socket in snapshot.sockets.iter().filter(|it| !destroyed.contains(&(netns, it.key()))) {
             if !socket.lingers {
-                self.take_open(netns, &mut space, socket, snapshot.source, round);
+                self.take_open(netns, &mut space, socket, snapshot.source, &attributed, round);
             } else if round.ends_by == EndsBy::Absence && !space.held.contains_key(&socket.key()) {
-                let attributed = attributed.get_or_insert_with(|| self.ledger.attributed());
-                self.take_lingering(netns, &mut space, socket, attributed, round);
+                self.take_lingering(netns, &mut space, socket, &attributed, round);
             }
         }
         self.spaces.insert(netns, space);
     }
 
     /// Takes an open connection: a new one, or a known one's figures.
-    fn take_open(&mut self, netns: Netns, space: &mut Space, socket: &Socket, evidence: Evidence, round: &Round<'_>) {
+    fn take_open(
+        &mut self,
+        netns: Netns,
+        space: &mut Space,
+        socket: &Socket,
+        evidence: Evidence,
+        attributed: &HashMap<Relation, FlowKey>,
+        round: &Round<'_>,
+    ) {
         let owner = socket.owner.map_or(Owner::Netns(netns), Owner::Process);
         let generation = round.translations.generation();
         let held = space.held.get(&socket.key()).copied().filter(|held| held.is_open);
@@ -321,7 +333,10 @@ impl Tracker {
             return;
         }
         let far = far_end(socket, round.translations);
-        let key = flow_key(owner, socket.direction, socket.protocol, &far);
+        let key = match socket.owner {
+            Some(_) => flow_key(owner, socket.direction, socket.protocol, &far),
+            None => orphans_key(netns, socket.direction, socket.protocol, socket.local, &far, space, attributed),
+        };
         if let Some(held) = held {
             self.ledger.close(&held.flow, held.figures);
             if held.flow != key {
@@ -393,6 +408,7 @@ impl Tracker {
         let evidence = if round.ends_by == EndsBy::Kernel { Evidence::EBPF } else { Evidence::DESTROYED };
         self.is_cut |= !self.ledger.see(key, ended.netns, &far, evidence, round.now);
         self.ledger.end(&key, ended.sums, ended.rtt_micros);
+        self.ledger.drop_if_briefly_seen(&FlowKey { owner: Owner::Netns(ended.netns), ..key });
     }
 
     /// Takes conntrack's flows at those of their ends that are here, and ends those that are not there any more.

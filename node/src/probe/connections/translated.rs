@@ -41,7 +41,7 @@ pub(super) struct Translated {
     follower: Option<Follower>,
     interest: Option<Interest>,
     told: Option<Source>,
-    told_losses: u64,
+    told_losses: Option<u64>,
     told_cpu: Duration,
     reported_at: Option<Instant>,
     listed_at: Option<Instant>,
@@ -62,7 +62,7 @@ impl Translated {
             follower: None,
             interest: None,
             told: None,
-            told_losses: 0,
+            told_losses: None,
             told_cpu: Duration::ZERO,
             reported_at: None,
             listed_at: None,
@@ -115,7 +115,7 @@ impl Translated {
     }
 
     fn report(&mut self, now: Instant, losses: u64, cpu: Duration, updates: &mut Vec<Update>) {
-        if losses != std::mem::replace(&mut self.told_losses, losses) {
+        if self.told_losses.replace(losses) != Some(losses) {
             updates.push(Update::Lost(Name::Conntrack, losses));
         }
         let elapsed = now.saturating_duration_since(*self.reported_at.get_or_insert(now));

@@ -10,12 +10,24 @@ use topology::fact::Network;
 /// Networks kept, in their order. A host with many bridges has some dozens.
 const NETWORKS_MAX: usize = 512;
 
-/// Reads the addresses of our own network namespace, sorted. Left out: loopback, and IPv6 link-local ones, which every
-/// interface of every container has and no other link can mean.
+/// Reads the addresses of our own network namespace, sorted. Left out: loopback, and IPv6 link-local ones, which no host
+/// on another link can mean.
 ///
 /// # Errors
 /// The operating system's, if it tells no interfaces.
 pub(in crate::probe) fn read() -> std::io::Result<Vec<Network>> {
+    Ok(read_all()?.into_iter().filter(|network| !is_v6_link_local(network.address)).take(NETWORKS_MAX).collect())
+}
+
+fn is_v6_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// The same with IPv6 link-local ones: by these containers of one bridge reach each other.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::probe) fn read_all() -> std::io::Result<Vec<Network>> {
     let mut networks: Vec<Network> = getifaddrs()?
         .filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK))
         .filter_map(|interface| {
@@ -26,7 +38,7 @@ pub(in crate::probe) fn read() -> std::io::Result<Vec<Network>> {
         .collect();
     networks.sort_unstable();
     networks.dedup();
-    networks.truncate(NETWORKS_MAX);
+    networks.truncate(2 * NETWORKS_MAX);
     Ok(networks)
 }
 
@@ -47,7 +59,7 @@ fn prefix(netmask: IpAddr) -> u8 {
 fn is_worth_telling(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4 != Ipv4Addr::UNSPECIFIED,
-        IpAddr::V6(v6) => v6 != Ipv6Addr::UNSPECIFIED && !v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => v6 != Ipv6Addr::UNSPECIFIED,
     }
 }
 
@@ -71,17 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn link_local_addresses_are_left_out_where_each_interface_has_one() {
+    fn link_local_addresses_are_a_namespaces_but_not_the_hosts() {
         let cases = [
-            ("fe80::1", false),
-            ("::", false),
-            ("0.0.0.0", false),
-            ("169.254.1.1", true),
-            ("10.0.0.1", true),
-            ("fd00::1", true),
+            ("fe80::1", true, false),
+            ("::", false, false),
+            ("0.0.0.0", false, false),
+            ("169.254.1.1", true, true),
+            ("10.0.0.1", true, true),
+            ("fd00::1", true, true),
         ];
-        for (address, want) in cases {
-            assert_eq!(is_worth_telling(address.parse().expect("an address")), want, "{address}");
+        for (text, of_namespace, of_host) in cases {
+            let address = text.parse().expect("an address");
+            assert_eq!(is_worth_telling(address), of_namespace, "{text}");
+            assert_eq!(is_worth_telling(address) && !is_v6_link_local(address), of_host, "{text}");
         }
     }
 

@@ -69,6 +69,12 @@ impl Api {
         Ok(View::new(nodes.iter().map(|(id, node)| (id.clone(), node.clone())).collect()))
     }
 
+    /// Everything about the connections between two nodes of a topology, by their ids.
+    pub(crate) fn edge(&self, topology: &str, source: &str, target: &str) -> Result<Value, String> {
+        let path = format!("/api/edge/{}/{}?topology={topology}", encoded(source), encoded(target));
+        self.json(&path)
+    }
+
     /// The first view that `accept` is content with.
     #[track_caller]
     pub(crate) fn wait_view(&self, topology: &str, mut accept: impl FnMut(&View) -> Result<(), String>) -> View {
@@ -81,11 +87,21 @@ impl Api {
 
     /// What the peer says of its source of facts called `name`.
     pub(crate) fn source(&self, name: &str) -> Result<Value, String> {
+        self.find_source(name, |_| true)
+    }
+
+    /// What the peer says of a source of a host.
+    pub(crate) fn source_of(&self, host: &str, name: &str) -> Result<Value, String> {
+        self.find_source(name, |probe| probe["hostname"] == host)
+    }
+
+    fn find_source(&self, name: &str, of: impl Fn(&Value) -> bool) -> Result<Value, String> {
         let probes = self.json("/api/probes")?;
         probes
             .as_array()
             .into_iter()
             .flatten()
+            .filter(|probe| of(probe))
             .flat_map(|probe| probe["sources"].as_array().into_iter().flatten())
             .find(|source| source["name"] == name)
             .cloned()
@@ -171,4 +187,13 @@ pub(crate) fn label(node: &Value) -> &str {
 pub(crate) fn parent<'n>(node: &'n Value, topology: &str) -> Option<&'n str> {
     let parents = node["parents"].as_array()?;
     parents.iter().find(|parent| parent["topologyId"] == topology)?["label"].as_str()
+}
+
+/// As one segment of a path.
+fn encoded(id: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    id.bytes().map(byte).collect()
 }

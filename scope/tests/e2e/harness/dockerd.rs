@@ -15,7 +15,7 @@ use super::wait::wait_for;
 const BOUND: Duration = Duration::from_secs(60);
 
 /// In place of `/etc/docker/daemon.json`.
-const SETTINGS: &str = "/run/daemon.json";
+const SETTINGS_FILE: &str = "/run/daemon.json";
 
 /// The daemon of one host; the containers are the host's and end with it.
 pub(crate) struct Dockerd {
@@ -23,16 +23,22 @@ pub(crate) struct Dockerd {
     engine: Engine,
     /// None while it is down.
     process: Option<Process>,
+    settings: &'static str,
     log: Log,
 }
 
 impl Dockerd {
     /// A daemon that serves and holds [`IMAGE`]. Containers survive its end.
     pub(crate) fn start(host: &Host) -> Self {
+        Self::start_with(host, "{}")
+    }
+
+    /// One with settings, as in `daemon.json`: the machine's own are of no concern to a test host.
+    pub(crate) fn start_with(host: &Host, settings: &'static str) -> Self {
         let namespaces = host.namespaces().clone();
         let log = Log::create(&format!("dockerd-{}", namespaces.name()));
         let engine = Engine::at(namespaces.path("/run/docker.sock"));
-        let mut daemon = Self { namespaces, engine, process: None, log };
+        let mut daemon = Self { namespaces, engine, process: None, settings, log };
         daemon.serve();
         image::import(&daemon.namespaces);
         daemon
@@ -41,11 +47,10 @@ impl Dockerd {
     /// Starts the daemon after [`Dockerd::kill`].
     pub(crate) fn serve(&mut self) {
         assert!(self.process.is_none(), "one daemon to a host");
-        // The machine's own settings are of no concern to a test host.
-        fs::write(self.namespaces.path(SETTINGS), "{}").expect("a host's own /run is writable");
+        fs::write(self.namespaces.path(SETTINGS_FILE), self.settings).expect("a host's own /run is writable");
         let mut command = self.namespaces.command("dockerd");
         command
-            .args(["--config-file", SETTINGS])
+            .args(["--config-file", SETTINGS_FILE])
             .args(["--data-root=/run/docker-data", "--live-restore", "--log-level=warn"])
             .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--storage-driver=overlay2"])
             .arg(format!("--cgroup-parent=/{}/docker", self.namespaces.cgroup()))

@@ -1,4 +1,4 @@
-//! The one image of the tests, made from the machine's static busybox: no registry is asked.
+//! The one image of the tests, made from the machine's static busybox and our own `traffic`: no registry is asked.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,12 +7,16 @@ use std::process::{Command, Stdio};
 
 use super::command::output;
 use super::host::Namespaces;
+use super::peer::BINARY;
 
 /// Its name, as containers and the map show it.
 pub(crate) const IMAGE: &str = "demo/busybox:1";
 
 /// The applets the containers call: a process then has its own name, not `busybox`.
 const APPLETS: [&str; 5] = ["cat", "nc", "sh", "sleep", "true"];
+
+/// See `scope/tests/e2e/traffic/main.rs`.
+pub(crate) const TRAFFIC: &str = "traffic";
 
 /// Puts [`IMAGE`] into the daemon of a host.
 #[track_caller]
@@ -36,6 +40,7 @@ pub(crate) fn link_applets(directory: &Path) {
     for applet in APPLETS {
         symlink(busybox(), directory.join(applet)).expect("the directory is new");
     }
+    symlink(traffic(), directory.join(TRAFFIC)).expect("the directory is new");
 }
 
 fn fill(root: &Path) {
@@ -44,6 +49,7 @@ fn fill(root: &Path) {
         fs::create_dir(root.join(directory)).expect("a new directory is writable");
     }
     fs::copy(busybox(), bin.join("busybox")).expect("busybox was found");
+    fs::copy(traffic(), bin.join(TRAFFIC)).expect("a new directory is writable");
     for applet in APPLETS {
         symlink("busybox", bin.join(applet)).expect("a new directory is writable");
     }
@@ -55,4 +61,11 @@ fn busybox() -> PathBuf {
         .map(PathBuf::from)
         .find(|path| path.is_file())
         .expect("busybox was found")
+}
+
+/// Built beside the program under test.
+fn traffic() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("examples").join(TRAFFIC);
+    assert!(program.is_file(), "{} is missing: `make e2e` builds it", program.display());
+    program
 }

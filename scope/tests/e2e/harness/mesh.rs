@@ -48,6 +48,12 @@ impl Mesh {
     /// [`Mesh::launch`] on hosts that run already.
     #[track_caller]
     pub(crate) fn on(hosts: Vec<Host>, arguments: &[&str]) -> Self {
+        Self { peers: Self::launch_on(&hosts, arguments), hosts }
+    }
+
+    /// The peers of [`Mesh::on`], of hosts that outlive them.
+    #[track_caller]
+    pub(crate) fn launch_on(hosts: &[Host], arguments: &[&str]) -> Vec<Peer> {
         let (first, others) = hosts.split_first().expect("a mesh has a first host");
         let first = Peer::launch(first, arguments);
         let seed = first.api().address().to_string();
@@ -55,7 +61,7 @@ impl Mesh {
         let mut peers = vec![first];
         peers.extend(others.iter().map(|host| Peer::spawn(host, &told)));
         peers.iter_mut().for_each(Peer::wait_serving);
-        Self { peers, hosts }
+        peers
     }
 
     pub(crate) fn apis(&self) -> Vec<Api> {

@@ -1,4 +1,4 @@
-//! The kernel's own table of TCP sockets: tests wait for what is on the map to be true first.
+//! The kernel's own tables of sockets: tests wait for what is on the map to be true first.
 
 use std::fs;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(crate) enum Awaited {
     ConnectionTo(u16),
     /// A connection from somebody to this port there.
     ConnectionAt(u16),
+    /// A socket that takes datagrams on this port, from anybody.
+    Datagrams(u16),
 }
 
 /// Returns once the network namespace of a process (numbered as on the host) has such a socket.
@@ -29,7 +31,7 @@ pub(crate) fn wait(namespaces: &Namespaces, pid: u64, awaited: Awaited) {
     });
 }
 
-/// One line of `/proc/net/tcp`.
+/// One line of `/proc/net/tcp` or `udp`.
 #[derive(Debug)]
 struct Socket {
     local_port: u16,
@@ -43,6 +45,7 @@ impl Socket {
             Awaited::Listener(port) => ("0A", self.local_port, port),
             Awaited::ConnectionTo(port) => ("01", self.remote_port, port),
             Awaited::ConnectionAt(port) => ("01", self.local_port, port),
+            Awaited::Datagrams(port) => ("07", self.local_port, port),
         };
         self.state == state && found == wanted
     }
@@ -55,9 +58,9 @@ impl Socket {
     }
 }
 
-/// Both address families; empty if the process is gone.
+/// Both protocols and address families; empty if the process is gone.
 fn table(namespaces: &Namespaces, pid: u64) -> Vec<Socket> {
     let read = |file| fs::read_to_string(namespaces.path(&format!("/proc/{pid}/net/{file}")));
-    let tables = ["tcp", "tcp6"].map(|file| read(file).unwrap_or_default());
+    let tables = ["tcp", "tcp6", "udp", "udp6"].map(|file| read(file).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines()).filter_map(Socket::parse).collect()
 }

@@ -26,6 +26,24 @@ pub(crate) fn poll<T>(bound: Duration, mut attempt: impl FnMut() -> Result<T, St
     }
 }
 
+/// Between two looks at what is to stay: four a second show what a browser would.
+const WATCH_PAUSE: Duration = Duration::from_millis(250);
+
+/// Looks for as long as `length` whether `attempt` never fails: for what must not be there, or must not go.
+///
+/// # Panics
+/// At its first failure, with `what` was to hold.
+#[track_caller]
+pub(crate) fn holds_for(what: &str, length: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
+    let start = Instant::now();
+    while start.elapsed() < length {
+        if let Err(why) = attempt() {
+            panic!("{what}: not any more after {:?}: {why}", start.elapsed());
+        }
+        thread::sleep(WATCH_PAUSE);
+    }
+}
+
 /// `Ok` if `condition` holds, else `why`: for the end of an attempt.
 pub(crate) fn ensure(condition: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(why()) }

@@ -29,7 +29,7 @@ impl Addresses {
     /// Reads those of the namespace this thread is in, if it is time. `sockets` of it may show that it is.
     pub(super) fn update<'a>(&mut self, now: Instant, sockets: impl Iterator<Item = &'a Socket>) -> &Arc<[Network]> {
         if self.is_due(now, sockets) {
-            self.take(now, networks::read().unwrap_or_default());
+            self.take(now, networks::read_all().unwrap_or_default());
         }
         &self.networks
     }
@@ -54,10 +54,7 @@ impl Addresses {
 
     /// Whether an address should be among ours and is not.
     fn is_stranger(&self, ip: IpAddr) -> bool {
-        let is_never_listed = ip.is_loopback()
-            || ip.is_unspecified()
-            || ip.is_multicast()
-            || matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let is_never_listed = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
         !is_never_listed && !self.networks.iter().any(|network| network.address == ip)
     }
 }
@@ -95,7 +92,7 @@ mod tests {
             (vec!["172.17.0.2"], 5_000, "172.18.0.2:1", true),
             (vec!["172.17.0.2"], 5_000, "127.0.0.1:1", false),
             (vec!["172.17.0.2"], 5_000, "0.0.0.0:1", false),
-            (vec!["172.17.0.2"], 5_000, "[fe80::1]:1", false),
+            (vec!["172.17.0.2"], 5_000, "[fe80::1]:1", true),
             (vec!["172.17.0.2"], 5_000, "[fd00::1]:1", true),
             (vec!["172.17.0.2", "fd00::1"], 5_000, "[fd00::1]:1", false),
             (vec![], 499, "127.0.0.1:1", false),

@@ -193,6 +193,14 @@ impl Ledger {
         }
     }
 
+    /// Forgets a namespace's flow that sockets told of too briefly for their process to be found: what told of their end knew
+    /// it, and has counted them.
+    pub(super) fn drop_if_briefly_seen(&mut self, key: &FlowKey) {
+        if matches!(key.owner, Owner::Netns(_)) {
+            self.drop_if_void(key);
+        }
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &FlowKey> {
         self.flows.keys()
     }

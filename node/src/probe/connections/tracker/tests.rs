@@ -248,6 +248,16 @@ fn what_ended_is_counted_once_whoever_tells() {
         let remote = SocketAddr::new(it.remote, it.port);
         Destroyed { netns: WEB, direction: it.direction, local, remote, figures: Figures::default() }
     };
+    // A look in between shows one whose process is not found any more.
+    let mut brief = World::new(EndsBy::Kernel);
+    let nobodys = OPEN.replacen('7', "-", 1);
+    brief.round(0.0, &[(WEB, &nobodys)], Vec::new());
+    brief.expect("net.2/to/10.9.9.9/80 1/1");
+    brief.round(1.0, &[(WEB, "")], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 2)]);
+    brief.expect(want);
+    brief.round(2.0, &[(WEB, &nobodys)], Vec::new());
+    brief.expect("7.70/to/10.9.9.9/80 1/3");
+
     let mut notified = World::new(EndsBy::Notification);
     notified.round(0.0, &[(WEB, OPEN)], Vec::new());
     // The snapshot was taken before the end, and still shows it.

@@ -20,7 +20,7 @@ use crate::probe::pace::thread_cpu_time;
 /// much later.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long a loss is shown.
-const LOSS_SHOWN: Duration = Duration::from_secs(60);
+const LOSS_SHOWN: Duration = Duration::from_secs(30);
 /// How often the health is told if nothing but the CPU time changes.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -112,8 +112,7 @@ impl<'a> Session<'a> {
             self.tell(EVENTS);
             has_caught_up = !received.more;
             if received.datagrams == 0 {
-                let until_told = if self.is_behind { TELL_EVERY } else { Duration::MAX };
-                self.shared.wait(Some(listener.as_fd()), repair.wait(Instant::now()).min(until_told));
+                self.shared.wait(Some(listener.as_fd()), repair.wait(Instant::now()).min(self.until_told()));
             } else if has_caught_up {
                 self.shared.wait(None, GATHER);
             }
@@ -137,7 +136,7 @@ impl<'a> Session<'a> {
                 self.resync(interest, &mut repair)?;
             }
             self.tell(DUMPS);
-            self.shared.wait(None, repair.wait(Instant::now()));
+            self.shared.wait(None, repair.wait(Instant::now()).min(self.until_told()));
         }
         Ok(())
     }
@@ -167,6 +166,13 @@ impl<'a> Session<'a> {
         for change in self.changes.drain(..) {
             table.apply(change, now);
         }
+    }
+
+    /// How long there is nothing new to tell, if nothing happens.
+    fn until_told(&self) -> Duration {
+        let until_forgiven = self.lost_at.map(|at| LOSS_SHOWN.saturating_sub(at.elapsed()));
+        let until_forgiven = until_forgiven.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX);
+        if self.is_behind { TELL_EVERY.min(until_forgiven) } else { until_forgiven }
     }
 
     /// Says that it is off, and why.
