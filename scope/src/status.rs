@@ -60,8 +60,10 @@ fn count(number: u64, thing: &str) -> String {
 
 fn print_source(source: &Value) -> Result<()> {
     let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a CPU")).unwrap_or_default();
+    let lost =
+        source["lost"].as_u64().filter(|lost| *lost > 0).map(|lost| format!(", {lost} lost")).unwrap_or_default();
     let line =
-        format!("  {:<12} {:<9} {:<10} {cpu}", text(source, "name"), text(source, "state"), text(source, "mode"));
+        format!("  {:<12} {:<9} {:<10} {cpu}{lost}", text(source, "name"), text(source, "state"), text(source, "mode"));
     say(line.trim_end())?;
     let reason = text(source, "reason");
     if reason.is_empty() { Ok(()) } else { say(format_args!("    {reason}")) }

@@ -189,15 +189,11 @@ impl Probe {
         let mut room = LISTENERS_MAX;
         let mut is_cut = false;
         let mut now = |scan: &Scan| {
-            let taken = self.classifiers.snapshot(scan, &self.owners, room);
-            room = room.saturating_sub(taken.snapshot.listeners.len());
-            is_cut |= taken.is_cut;
             let differs = is_due || scan.freshness != Freshness::Unchanged;
-            NamespaceNow {
-                netns: scan.netns,
-                networks: Arc::clone(&scan.networks),
-                snapshot: differs.then_some(taken.snapshot),
-            }
+            let taken = differs.then(|| self.classifiers.snapshot(scan, &self.owners, room));
+            is_cut |= scan.listeners.len() > room;
+            room = room.saturating_sub(scan.listeners.len());
+            NamespaceNow { netns: scan.netns, networks: Arc::clone(&scan.networks), snapshot: taken }
         };
         let namespaces = scans.namespaces.iter().map(&mut now).collect();
         (namespaces, is_cut)

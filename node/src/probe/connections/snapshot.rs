@@ -39,20 +39,20 @@ impl Classifiers {
         tcp.direction_of_ended(local, remote, is_here(remote.ip()), &scan.ephemeral)
     }
 
-    /// A scan's sockets; at most `listeners_max` listeners. To be called once a scan.
-    pub(super) fn snapshot(&mut self, scan: &Scan, owners: &Owners, listeners_max: usize) -> Taken {
+    /// A scan's sockets; at most `listeners_max` listeners. To be called for scans in which something may differ.
+    pub(super) fn snapshot(&mut self, scan: &Scan, owners: &Owners, listeners_max: usize) -> tracker::Snapshot {
         let pair = self.0.entry(scan.netns).or_default();
         let (bound, connected): (Vec<Socket>, Vec<Socket>) =
             scan.datagrams.iter().partition(|socket| matches!(socket.state, State::Bound { .. }));
         let servers: Vec<Socket> =
             bound.iter().filter(|socket| !scan.ephemeral.contains(&socket.local.port())).copied().collect();
-        let (listeners, is_cut) = listeners(scan.netns, scan.listeners.iter().chain(&servers), owners, listeners_max);
+        let listeners = listeners(scan.netns, scan.listeners.iter().chain(&servers), owners, listeners_max);
         let tcp = pair.tcp.classify(&scan.listeners, &scan.connections, &scan.ephemeral);
         let udp = pair.udp.classify(&as_listening(&servers), &connected, &scan.ephemeral);
         let directions = tcp.into_iter().chain(udp);
         let sockets = scan.connections.iter().chain(&connected).zip(directions);
         let unconnected = bound.iter().map(|socket| (socket.local, owner(socket, owners))).collect();
-        let snapshot = tracker::Snapshot {
+        tracker::Snapshot {
             listeners,
             sockets: sockets.map(|(socket, direction)| end(socket, direction.direction, owners)).collect(),
             unconnected,
@@ -60,15 +60,8 @@ impl Classifiers {
                 Source::SockDiag => Evidence::SOCK_DIAG,
                 Source::ProcNet => Evidence::PROC_NET,
             },
-        };
-        Taken { snapshot, is_cut }
+        }
     }
-}
-
-/// A snapshot, and whether it has fewer listeners than there are.
-pub(super) struct Taken {
-    pub(super) snapshot: tracker::Snapshot,
-    pub(super) is_cut: bool,
 }
 
 fn end(socket: &Socket, direction: Direction, owners: &Owners) -> tracker::Socket {
@@ -102,15 +95,13 @@ fn listeners<'a>(
     sockets: impl Iterator<Item = &'a Socket>,
     owners: &Owners,
     listeners_max: usize,
-) -> (Vec<Listener>, bool) {
+) -> Vec<Listener> {
     let mut listeners: HashMap<ListenerKey, Listener> = HashMap::new();
-    let mut is_cut = false;
     for socket in sockets {
         let (State::Listen { v6_only } | State::Bound { v6_only }) = socket.state else { continue };
         let protocol = if socket.protocol == Protocol::Udp { Protocol::Udp } else { Protocol::Tcp };
         let key = ListenerKey { netns, protocol, address: socket.local.ip(), port: socket.local.port() };
         if listeners.len() >= listeners_max && !listeners.contains_key(&key) {
-            is_cut = true;
             continue;
         }
         let listener = listeners.entry(key).or_insert(Listener { key, v6_only, owners: Vec::new() });
@@ -119,5 +110,5 @@ fn listeners<'a>(
         listener.owners.dedup();
         listener.owners.truncate(OWNERS_MAX);
     }
-    (listeners.into_values().collect(), is_cut)
+    listeners.into_values().collect()
 }
