@@ -52,6 +52,12 @@ const BUDGET: f64 = 0.015;
 /// How often figures of flows are told.
 const GAUGES_BEAT: Duration = Duration::from_secs(5);
 
+/// Least time between two tellings of figures, whatever flows come and go: they are all told at once.
+const GAUGES_GAP: Duration = Duration::from_secs(2);
+
+/// Longest wait for the first processes: before they are known it could not be told whose a connection is.
+const PROCESSES_WAIT: Duration = Duration::from_secs(3);
+
 /// Which sources are used besides the socket tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources {
@@ -106,6 +112,7 @@ struct Probe {
     table: Arc<ProcessTable>,
     table_version: u64,
     generation: u64,
+    started_at: Option<Instant>,
     gauges_at: Option<Instant>,
     remotes: BTreeSet<IpAddr>,
 }
@@ -123,6 +130,7 @@ impl Probe {
             table: Arc::default(),
             table_version: 0,
             generation: 0,
+            started_at: None,
             gauges_at: None,
             remotes: BTreeSet::new(),
             channels,
@@ -132,6 +140,12 @@ impl Probe {
     fn round(&mut self, now: Moment) -> Round {
         self.take_processes();
         let mut updates = Vec::new();
+        let started_at = *self.started_at.get_or_insert(now.clock);
+        if self.table.rows.is_empty() && now.clock.saturating_duration_since(started_at) < PROCESSES_WAIT {
+            // Nothing could be told whose it is; the table nudges when it comes.
+            let status = Source { state: SourceState::Off, mode: String::new(), reason: "starts".to_owned() };
+            return Round { updates, status, elsewhere: Duration::ZERO };
+        }
         // The kernel's word first: what it tells of afterwards is still open in the scan.
         let ended = self.kernel.take(now.clock, &self.channels.nudge, &mut updates);
         let namespaces = namespaces(&self.table);
@@ -141,11 +155,15 @@ impl Probe {
         let is_needed = !self.kernel.is_active();
         let (destroyed, heard) = self.notified.take(is_needed, &namespaces, &scans, &self.classifiers, &mut updates);
         let elsewhere = scans.cpu_time + heard;
-        let ends_by = match (self.kernel.is_active(), self.notified.is_active()) {
+        let told_by = |is_notified: bool| match (self.kernel.is_active(), is_notified) {
             (true, _) => EndsBy::Kernel,
             (false, true) => EndsBy::Notification,
             (false, false) => EndsBy::Absence,
         };
+        let (ends_by, ends_elsewhere_by) =
+            (told_by(self.notified.is_active()), told_by(self.notified.is_active_everywhere()));
+        let own = scans.namespaces.iter().map(|scan| scan.netns);
+        let alive: BTreeSet<Netns> = namespaces.keys().copied().chain(own).collect();
         let (namespaces, is_cut) = self.snapshots(&scans, walked.is_told || walked.processes > 0);
         self.translated.attend(now.clock, &mut updates);
         let needs_likely = !ended.is_empty() || !destroyed.is_empty() || self.tracker.waits_for_processes();
@@ -155,8 +173,10 @@ impl Probe {
                 host: scans.namespaces.first().map(|scan| scan.netns),
                 processes: &self.table,
                 processes_version: self.table_version,
+                alive: &alive,
                 namespaces,
                 ends_by,
+                ends_elsewhere_by,
                 ended,
                 destroyed,
                 unsocketed,
@@ -189,11 +209,15 @@ impl Probe {
         let mut room = LISTENERS_MAX;
         let mut is_cut = false;
         let mut now = |scan: &Scan| {
-            let differs = is_due || scan.freshness != Freshness::Unchanged;
-            let taken = differs.then(|| self.classifiers.snapshot(scan, &self.owners, room));
-            is_cut |= scan.listeners.len() > room;
-            room = room.saturating_sub(scan.listeners.len());
-            NamespaceNow { netns: scan.netns, networks: Arc::clone(&scan.networks), snapshot: taken }
+            let differs =
+                is_due || scan.freshness != Freshness::Unchanged || self.tracker.young().contains(&scan.netns);
+            let snapshot = differs.then(|| self.classifiers.snapshot(scan, &self.owners, room));
+            let listeners = self.classifiers.listeners(scan.netns);
+            is_cut |= listeners > room;
+            room = room.saturating_sub(listeners);
+            // What is read from /proc has none.
+            let networks = (scan.source == netns::Source::SockDiag).then(|| Arc::clone(&scan.networks));
+            NamespaceNow { netns: scan.netns, networks, snapshot }
         };
         let namespaces = scans.namespaces.iter().map(&mut now).collect();
         (namespaces, is_cut)
@@ -202,9 +226,10 @@ impl Probe {
     /// What differs from what was told.
     fn tell(&mut self, host: Option<Netns>, now: Moment) -> Vec<Update> {
         let facts = self.tracker.facts_if_changed(host);
-        let is_due = self.gauges_at.is_none_or(|at| now.clock.saturating_duration_since(at) >= GAUGES_BEAT);
+        let age = self.gauges_at.map(|at| now.clock.saturating_duration_since(at));
+        let is_due = age.is_none_or(|age| age >= if facts.is_some() { GAUGES_GAP } else { GAUGES_BEAT });
         let mut updates = Vec::new();
-        if facts.is_some() || is_due {
+        if is_due {
             self.gauges_at = Some(now.clock);
             let block = self.tracker.gauges_if_changed(now);
             updates.extend(block.map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block))));

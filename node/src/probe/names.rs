@@ -10,7 +10,8 @@
 //! the answer it got, so answers are read off the host's network: those over UDP, of the host itself and, as they cross its
 //! bridges, of its containers. Not seen are answers over TCP, TLS and HTTPS, and what a resolver inside a container answers
 //! by itself. An answer comes before the connection, so all recent ones are remembered, wanted or not. Whoever can send
-//! packets to this host can make names up; they are labels, and decide nothing.
+//! packets to this host can make names up: they are labels, and of addresses outside the cluster they say which known service
+//! they are drawn as. No edge between hosts, containers and processes depends on them.
 //!
 //! An address nobody asked for by name is looked up in reverse, at leisure: that says whose machine it is.
 

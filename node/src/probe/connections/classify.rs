@@ -52,8 +52,8 @@ struct Held {
 }
 
 impl Classifier {
-    /// The connections of a scan with their directions, in the same order. To be called once a scan, unchanged or not: it
-    /// is by scans that listeners are forgotten.
+    /// The connections of a scan with their directions, in the same order. To be called for scans in
+    /// which something differs: it is by these that listeners are forgotten.
     pub fn classify(
         &mut self,
         listeners: &[Socket],

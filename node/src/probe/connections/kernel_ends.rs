@@ -18,6 +18,9 @@ use crate::probe::{Name, Update};
 /// How often cost is told.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a loss is shown.
+const LOSS_SHOWN: Duration = Duration::from_secs(30);
+
 /// What the map lacks without it.
 const LACK: &str = "connections shorter than a second are told of less surely, and whose they were mostly not";
 
@@ -35,6 +38,7 @@ pub(super) struct KernelEnds {
     /// Losses of tracers that failed since.
     losses_before: u64,
     losses: u64,
+    lost_at: Option<Instant>,
     cpu_time: Duration,
     reported_at: Option<Instant>,
 }
@@ -51,6 +55,7 @@ impl KernelEnds {
             told_losses: None,
             losses_before: 0,
             losses: 0,
+            lost_at: None,
             cpu_time: Duration::ZERO,
             reported_at: None,
         }
@@ -91,9 +96,16 @@ impl KernelEnds {
             source = self.told.clone().unwrap_or_else(|| off("", LACK.to_owned()));
         }
         let mut ended = Vec::new();
+        if self.tracer.as_ref().is_some_and(|(_, watcher)| watcher.has_ended()) {
+            self.fail(now);
+            source = off("", format!("nobody waits for its news any more; {LACK}"));
+        }
         if let Some((tracer, _)) = &mut self.tracer {
             match tracer.drain(&mut ended) {
                 Ok(drained) => {
+                    if drained.losses > self.losses {
+                        self.lost_at = Some(now);
+                    }
                     self.losses = drained.losses;
                     self.cpu_time += drained.cpu_time.unwrap_or_default();
                 }
@@ -102,6 +114,12 @@ impl KernelEnds {
                     source = off("", format!("{error}; {LACK}"));
                 }
             }
+        }
+        if source.state == SourceState::Ok
+            && self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_SHOWN)
+        {
+            source.state = SourceState::Degraded;
+            source.reason = "more connections ended than it could tell of: counts are too low".to_owned();
         }
         self.report(now, source, updates);
         ended.into_iter().filter(|it| !it.is_guess).map(of_kernel).collect()

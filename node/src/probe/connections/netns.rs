@@ -93,11 +93,11 @@ pub enum Problem {
     #[error("cannot read /proc/PID/net/tcp: {0}")]
     ProcNet(Errno),
     /// There are more sockets than we take.
-    #[error("too many sockets in a network namespace: only {0} were read")]
-    Truncated(usize),
+    #[error("too many sockets: only {NETNS_SOCKETS_MAX} of a network namespace and {SOCKETS_MAX} in all are read")]
+    Truncated,
     /// There are more namespaces than we take.
-    #[error("too many network namespaces: {0} were not read")]
-    TooManyNamespaces(usize),
+    #[error("too many network namespaces: only {NAMESPACES_MAX} are read")]
+    TooManyNamespaces,
     /// The scanning thread could not be started, or failed.
     #[error("cannot run a thread to scan network namespaces: {0}")]
     Thread(String),
@@ -245,7 +245,7 @@ impl Scanner {
         }
         let left_out = others.count();
         if left_out > 0 {
-            scans.complain(Problem::TooManyNamespaces(left_out));
+            scans.complain(Problem::TooManyNamespaces);
         }
         self.known.retain(|netns, _| Some(*netns) == own || namespaces.contains_key(netns));
         scans
@@ -298,7 +298,7 @@ impl Scanner {
         let of_datagrams = known.datagrams.update(&mut self.reader, here);
         let extents = [listed, known.connections.extent, known.datagrams.extent];
         if extents.contains(&Extent::Truncated) {
-            scans.complain(Problem::Truncated(limit));
+            scans.complain(Problem::Truncated);
         }
         let connections = &known.connections.sockets;
         let networks = known.addresses.update(now, connections.iter().chain(known.listeners.iter()));
@@ -322,7 +322,7 @@ impl Scanner {
         match of_tcp.and_then(|of_tcp| Ok((of_tcp, proc_net::read(&net, Protocol::Udp, limit)?))) {
             Ok(((of_tcp, sockets), (of_udp, datagrams))) => {
                 if [of_tcp, of_udp].contains(&Extent::Truncated) {
-                    scans.complain(Problem::Truncated(limit));
+                    scans.complain(Problem::Truncated);
                 }
                 let (listeners, connections): (Vec<_>, Vec<_>) =
                     sockets.into_iter().partition(|socket| matches!(socket.state, State::Listen { .. }));

@@ -28,6 +28,11 @@ impl NotifiedEnds {
         matches!(self.health, Some(Health::Everywhere | Health::OwnNamespace))
     }
 
+    /// Whether it does in all namespaces, not only in the host's.
+    pub(super) fn is_active_everywhere(&self) -> bool {
+        matches!(self.health, Some(Health::Everywhere))
+    }
+
     /// What it lacks, if it is needed.
     pub(super) fn problem(&self) -> Option<String> {
         match self.health? {
@@ -57,7 +62,7 @@ impl NotifiedEnds {
         let feed = self.feed.get_or_insert_with(|| destroyed::spawn(&self.proc_root));
         let batch = feed.drain(namespaces);
         self.health = Some(batch.health);
-        let losses = self.losses + batch.dropped + batch.overruns;
+        let losses = self.losses + batch.dropped + batch.overruns + batch.unplaced as u64;
         if self.losses != losses {
             self.losses = losses;
             updates.push(Update::Lost(Name::Connections, self.losses));

@@ -21,6 +21,8 @@ pub(super) struct Classifiers(HashMap<Netns, Pair>);
 
 #[derive(Debug, Default)]
 struct Pair {
+    /// Listeners at the last snapshot, however many of them were taken.
+    listeners: usize,
     tcp: Classifier,
     udp: Classifier,
 }
@@ -29,6 +31,11 @@ impl Classifiers {
     /// Forgets all namespaces but those of `scans`.
     pub(super) fn retain(&mut self, scans: &[Scan]) {
         self.0.retain(|netns, _| scans.iter().any(|scan| scan.netns == *netns));
+    }
+
+    /// How many listeners a namespace had at its last snapshot.
+    pub(super) fn listeners(&self, netns: Netns) -> usize {
+        self.0.get(&netns).map_or(0, |pair| pair.listeners)
     }
 
     /// The direction of a connection that ended, by what listens and listened in its namespace.
@@ -46,6 +53,7 @@ impl Classifiers {
             scan.datagrams.iter().partition(|socket| matches!(socket.state, State::Bound { .. }));
         let servers: Vec<Socket> =
             bound.iter().filter(|socket| !scan.ephemeral.contains(&socket.local.port())).copied().collect();
+        pair.listeners = scan.listeners.len() + servers.len();
         let listeners = listeners(scan.netns, scan.listeners.iter().chain(&servers), owners, listeners_max);
         let tcp = pair.tcp.classify(&scan.listeners, &scan.connections, &scan.ephemeral);
         let udp = pair.udp.classify(&as_listening(&servers), &connected, &scan.ephemeral);

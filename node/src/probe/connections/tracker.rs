@@ -12,17 +12,18 @@
 //! such a flow. A flow's totals are those of its ended connections and those of the open ones together, which a
 //! connection that moves from one to the other leaves as they are.
 
+mod ended;
 mod ledger;
 mod ownership;
 mod space;
 #[cfg(test)]
 mod tests;
 pub(super) mod translation;
+mod unsocketed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use topology::fact::{Direction, Evidence, Fact, FlowKey, Listener, Namespace, Network, Owner, Protocol};
 use topology::gauges::FlowGauges;
@@ -31,19 +32,13 @@ use topology::{Key, Netns, ProcessId};
 use super::sock_diag::Figures;
 use crate::probe::ProcessTable;
 use crate::probe::pace::Moment;
+use ended::Pending;
 use ledger::{Ledger, Relation, relation};
-use ownership::{Ownership, is_alive, stand_in};
+use ownership::{Ownership, is_alive};
 use space::{Held, SocketKey, Space};
-use translation::{FarEnd, Likely, Translations};
+use translation::{FarEnd, Translation, Translations};
 
 pub(super) use ledger::{FLOWS_MAX, Sums};
-
-/// Longest wait for a process to turn up in the process table after its connection ended: longer than the beat of the
-/// process probe.
-const PENDING_MAX: Duration = Duration::from_millis(2500);
-
-/// Most relations whose connections ended that wait for their process or namespace; beyond that they are taken as they are.
-const PENDINGS_MAX: usize = 16_384;
 
 /// One end of a connection in a namespace's socket tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +69,8 @@ pub(super) struct Snapshot {
 #[derive(Clone, Debug)]
 pub(super) struct NamespaceNow {
     pub(super) netns: Netns,
-    /// Its addresses.
-    pub(super) networks: Arc<[Network]>,
+    /// Its addresses, if they could be read.
+    pub(super) networks: Option<Arc<[Network]>>,
     /// Its sockets; `None` if they are as they were.
     pub(super) snapshot: Option<Snapshot>,
 }
@@ -152,8 +147,12 @@ pub(super) struct Round<'a> {
     /// Grows when `processes` is another one.
     pub(super) processes_version: u64,
     /// Every namespace that exists.
+    pub(super) alive: &'a BTreeSet<Netns>,
+    /// Those that could be looked at.
     pub(super) namespaces: Vec<NamespaceNow>,
     pub(super) ends_by: EndsBy,
+    /// The same for namespaces but the host's.
+    pub(super) ends_elsewhere_by: EndsBy,
     pub(super) ended: Vec<Ended>,
     pub(super) destroyed: Vec<Destroyed>,
     /// All flows of conntrack that no connected socket stands for; `None` if they are as they were.
@@ -161,12 +160,10 @@ pub(super) struct Round<'a> {
     pub(super) translations: &'a dyn Translations,
 }
 
-/// A connection that ended, waiting for its process to be known.
-#[derive(Debug)]
-struct Pending {
-    ended: Ended,
-    since: Instant,
-    processes_version: u64,
+impl Round<'_> {
+    fn ends_by(&self, netns: Netns) -> EndsBy {
+        if self.host == Some(netns) { self.ends_by } else { self.ends_elsewhere_by }
+    }
 }
 
 /// The flows of this host, followed from round to round.
@@ -180,6 +177,8 @@ pub(super) struct Tracker {
     pending: Vec<Pending>,
     /// Flows of processes by what they are about, as they were when they were first asked for in this round.
     attributed: Option<Arc<HashMap<Relation, FlowKey>>>,
+    /// Namespaces with connections that are so new that their translation may not be known yet.
+    young: BTreeSet<Netns>,
     is_dirty: bool,
     is_cut: bool,
 }
@@ -189,27 +188,34 @@ impl Tracker {
     pub(super) fn take(&mut self, mut round: Round<'_>) {
         self.is_cut = false;
         self.attributed = None;
+        self.young.clear();
         self.take_namespaces(&mut round);
         let destroyed = self.take_destroyed(&mut round);
+        // What ended was told before the sockets were looked at: none of it is among them.
+        self.take_ended(&mut round);
         for namespace in std::mem::take(&mut round.namespaces) {
             if let Some(snapshot) = &namespace.snapshot {
                 self.take_snapshot(namespace.netns, snapshot, &destroyed, &round);
             }
         }
         self.take_unsocketed(&mut round);
-        self.take_ended(&mut round);
         self.give_to_heirs(&round);
         self.ledger.settle(round.now);
     }
 
-    /// Whether there were more flows than are kept, in the last round.
+    /// Whether there were more flows than are kept.
     pub(super) fn is_cut(&self) -> bool {
-        self.is_cut
+        self.is_cut || self.ledger.is_full()
     }
 
     /// Whether connections wait for their process to turn up.
     pub(super) fn waits_for_processes(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Namespaces to be looked at in the next round, whether something differs there or not.
+    pub(super) fn young(&self) -> &BTreeSet<Netns> {
+        &self.young
     }
 
     /// Remote addresses of all flows.
@@ -240,48 +246,22 @@ impl Tracker {
 
     /// Takes the namespaces there are, and forgets those that are gone with all their flows.
     fn take_namespaces(&mut self, round: &mut Round<'_>) {
-        let alive: BTreeSet<Netns> = round.namespaces.iter().map(|namespace| namespace.netns).collect();
+        let alive = round.alive;
         let before = self.spaces.len();
         self.spaces.retain(|netns, _| alive.contains(netns));
         self.unsocketed.retain(|(netns, ..), _| alive.contains(netns));
         self.is_dirty |= before != self.spaces.len();
         for namespace in &mut round.namespaces {
             let space = self.spaces.entry(namespace.netns).or_default();
-            self.is_dirty |= space.set_networks(&namespace.networks);
+            // Where they could not be read they are what they were.
+            if let Some(networks) = &namespace.networks {
+                self.is_dirty |= space.set_networks(networks);
+            }
             if let Some(snapshot) = &mut namespace.snapshot {
                 self.is_dirty |= space.set_listeners(snapshot);
             }
         }
         self.ledger.reassign(|flow| alive.contains(&flow.netns).then_some(flow.key.owner));
-    }
-
-    /// Takes connections the kernel said the end of. Gives their names: a snapshot may still show them.
-    fn take_destroyed(&mut self, round: &mut Round<'_>) -> HashSet<(Netns, SocketKey)> {
-        let mut names = HashSet::new();
-        for it in std::mem::take(&mut round.destroyed) {
-            let Some(space) = self.spaces.get_mut(&it.netns) else { continue };
-            let key = (Protocol::Tcp, it.local, it.remote);
-            names.insert((it.netns, key));
-            let sums = Sums::one(it.figures);
-            match space.held.remove(&key).filter(|held| held.is_open) {
-                Some(held) => {
-                    self.ledger.close(&held.flow, held.figures);
-                    self.ledger.end(&held.flow, sums, it.figures.rtt_micros);
-                }
-                None => round.ended.push(Ended {
-                    netns: it.netns,
-                    task: None,
-                    protocol: Protocol::Tcp,
-                    direction: it.direction,
-                    local: it.local.ip(),
-                    remote: it.remote.ip(),
-                    port: if it.direction == Direction::Incoming { it.local.port() } else { it.remote.port() },
-                    sums,
-                    rtt_micros: it.figures.rtt_micros,
-                }),
-            }
-        }
-        names
     }
 
     fn take_snapshot(
@@ -293,21 +273,26 @@ impl Tracker {
     ) {
         let Some(mut space) = self.spaces.remove(&netns) else { return };
         let attributed = self.attributed.get_or_insert_with(|| Arc::new(self.ledger.attributed())).clone();
+        let ends_by = round.ends_by(netns);
         for (_, held) in space.take_closed(&snapshot.sockets) {
-            self.ledger.close(&held.flow, held.figures);
-            if round.ends_by == EndsBy::Absence {
-                self.ledger.end(&held.flow, Sums::one(held.figures), 0);
-            } else if attributed.contains_key(&relation(netns, &held.flow)) {
+            if ends_by == EndsBy::Absence {
+                self.ledger.close(&held.flow, held.figures);
+                continue;
+            }
+            self.ledger.leave(&held.flow, held.figures);
+            if attributed.contains_key(&relation(netns, &held.flow)) {
                 self.ledger.drop_if_briefly_seen(&held.flow);
             }
         }
         for socket in snapshot.sockets.iter().filter(|it| !destroyed.contains(&(netns, it.key()))) {
             if !socket.lingers {
                 self.take_open(netns, &mut space, socket, snapshot.source, &attributed, round);
-            } else if round.ends_by == EndsBy::Absence && !space.held.contains_key(&socket.key()) {
+            } else if ends_by == EndsBy::Absence && !space.held.contains_key(&socket.key()) {
                 self.take_lingering(netns, &mut space, socket, &attributed, round);
             }
         }
+        space.was_looked_at = true;
+        self.ledger.looked_at(netns);
         self.spaces.insert(netns, space);
     }
 
@@ -324,28 +309,41 @@ impl Tracker {
         let owner = socket.owner.map_or(Owner::Netns(netns), Owner::Process);
         let generation = round.translations.generation();
         let held = space.held.get(&socket.key()).copied().filter(|held| held.is_open);
+        let now = round.now.clock;
         if let Some(held) = held
-            && held.generation == generation
+            && !held.is_to_be_translated(generation, now)
             && (held.flow.owner == owner || socket.owner.is_none())
         {
-            self.ledger.revise(&held.flow, held.figures, socket.figures, round.now.clock);
+            self.ledger.revise(&held.flow, held.figures, socket.figures, now);
             space.held.insert(socket.key(), Held { figures: socket.figures, ..held });
             return;
         }
-        let far = far_end(socket, round.translations);
+        // Translation is for life: one that is forgotten is what it was.
+        let translation = translation(socket, round.translations).or(held.and_then(|held| held.translation));
+        let far = FarEnd::of(socket.direction, socket.local, socket.remote, translation);
         let key = match socket.owner {
             Some(_) => flow_key(owner, socket.direction, socket.protocol, &far),
             None => orphans_key(netns, socket.direction, socket.protocol, socket.local, &far, space, attributed),
         };
         if let Some(held) = held {
-            self.ledger.close(&held.flow, held.figures);
+            self.ledger.take_back(&held.flow, held.figures);
             if held.flow != key {
                 self.ledger.drop_if_void(&held.flow);
             }
         }
-        self.is_cut |= !self.ledger.see(key, netns, &far, evidence, round.now);
-        self.ledger.open(&key, socket.figures);
-        space.held.insert(socket.key(), Held { flow: key, figures: socket.figures, is_open: true, generation });
+        if !self.ledger.see(key, netns, &far, evidence, round.now) {
+            self.is_cut = true;
+            space.held.remove(&socket.key());
+            return;
+        }
+        let is_new = held.is_none() && space.was_looked_at;
+        self.ledger.open(&key, socket.figures, is_new, now);
+        let since = held.map_or(now, |held| held.since);
+        let held = Held { flow: key, figures: socket.figures, is_open: true, translation, generation, since };
+        if held.may_be_translated_yet(now) {
+            self.young.insert(netns);
+        }
+        space.held.insert(socket.key(), held);
     }
 
     /// Takes what is left of a connection that nobody saw open. It has lost its process: if one that lives has a flow of the
@@ -361,115 +359,10 @@ impl Tracker {
         let far = far_end(socket, round.translations);
         let key = orphans_key(netns, socket.direction, socket.protocol, socket.local, &far, space, attributed);
         self.is_cut |= !self.ledger.see(key, netns, &far, Evidence::TIME_WAIT, round.now);
-        self.ledger.end(&key, Sums::one(socket.figures), 0);
-        let generation = round.translations.generation();
-        space.held.insert(socket.key(), Held { flow: key, figures: socket.figures, is_open: false, generation });
-    }
-
-    /// Takes what ended, as far as it is known whose it was, and keeps the rest for a while.
-    fn take_ended(&mut self, round: &mut Round<'_>) {
-        let (since, processes_version) = (round.now.clock, round.processes_version);
-        let new = std::mem::take(&mut round.ended).into_iter();
-        self.pending.extend(new.map(|ended| Pending { ended, since, processes_version }));
-        if self.pending.is_empty() {
-            return;
-        }
-        let attributed = self.ledger.attributed();
-        let too_many = self.pending.len().saturating_sub(PENDINGS_MAX);
-        for (number, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let is_known = self.spaces.contains_key(&pending.ended.netns);
-            let is_late = number < too_many || round.now.clock.saturating_duration_since(pending.since) >= PENDING_MAX;
-            let is_told = match &pending.ended.task {
-                Some(task) => {
-                    is_alive(task.id, round.processes) || round.processes_version != pending.processes_version
-                }
-                None => true,
-            };
-            match (is_known, is_told, is_late) {
-                (true, true, _) | (true, false, true) => self.take_one_ended(&pending.ended, &attributed, round),
-                (false, _, true) => {} // of another host on this kernel, or of one that came and went
-                (_, _, false) => self.pending.push(pending),
-            }
-        }
-    }
-
-    fn take_one_ended(&mut self, ended: &Ended, attributed: &HashMap<Relation, FlowKey>, round: &Round<'_>) {
-        let Some(space) = self.spaces.get(&ended.netns) else { return };
-        let Some(far) = likely_far_end(ended, round.translations) else { return };
-        let owner = ended.task.as_ref().and_then(|task| {
-            let own = is_alive(task.id, round.processes).then_some(task.id);
-            own.or_else(|| stand_in(&task.ancestors, ended.netns, round.host, round.processes))
-        });
-        let local = SocketAddr::new(ended.local, ended.port);
-        let key = match owner {
-            Some(id) => flow_key(Owner::Process(id), ended.direction, ended.protocol, &far),
-            None => orphans_key(ended.netns, ended.direction, ended.protocol, local, &far, space, attributed),
-        };
-        let evidence = if round.ends_by == EndsBy::Kernel { Evidence::EBPF } else { Evidence::DESTROYED };
-        self.is_cut |= !self.ledger.see(key, ended.netns, &far, evidence, round.now);
-        self.ledger.end(&key, ended.sums, ended.rtt_micros);
-        self.ledger.drop_if_briefly_seen(&FlowKey { owner: Owner::Netns(ended.netns), ..key });
-    }
-
-    /// Takes conntrack's flows at those of their ends that are here, and ends those that are not there any more.
-    fn take_unsocketed(&mut self, round: &mut Round<'_>) {
-        let Some(tracked) = round.unsocketed.take() else { return };
-        let mut before = std::mem::take(&mut self.unsocketed);
-        for flow in &tracked {
-            for (netns, socket) in self.ends(flow) {
-                let Some(space) = self.spaces.get(&netns) else { continue };
-                if space.held.contains_key(&socket.key()) {
-                    continue;
-                }
-                let far = far_end(&socket, round.translations);
-                let owner = socket.owner.map_or(Owner::Netns(netns), Owner::Process);
-                let key = flow_key(owner, socket.direction, socket.protocol, &far);
-                let name = (netns, socket.direction, socket.key());
-                let known = before.remove(&name);
-                if known.is_some_and(|old| old != key) {
-                    known.iter().for_each(|old| self.ledger.close(old, Figures::default()));
-                }
-                self.is_cut |= !self.ledger.see(key, netns, &far, Evidence::CONNTRACK, round.now);
-                if known != Some(key) {
-                    self.ledger.open(&key, Figures::default());
-                }
-                self.unsocketed.insert(name, key);
-            }
-        }
-        for key in before.values() {
-            self.ledger.close(key, Figures::default());
-            self.ledger.end(key, Sums::one(Figures::default()), 0);
-        }
-    }
-
-    /// The ends of a tracked flow that are in namespaces of this host, as sockets.
-    fn ends(&self, flow: &Tracked) -> Vec<(Netns, Socket)> {
-        let end = |direction, local: SocketAddr, remote| {
-            let netns = self.home(local.ip())?;
-            let space = self.spaces.get(&netns)?;
-            let listening = || space.listening(flow.protocol, local);
-            let owner = match direction {
-                Direction::Incoming => listening().or_else(|| space.unconnected(local)),
-                Direction::Outgoing => space.unconnected(local).or_else(listening),
-            };
-            let (lingers, figures) = (false, Figures::default());
-            Some((netns, Socket { protocol: flow.protocol, direction, local, remote, owner, lingers, figures }))
-        };
-        let server = end(Direction::Incoming, flow.server, flow.visitor);
-        // What nobody answers and nobody here takes was only tried.
-        if !flow.has_reply && server.as_ref().is_none_or(|(_, socket)| socket.owner.is_none()) {
-            return Vec::new();
-        }
-        end(Direction::Outgoing, flow.client, flow.named).into_iter().chain(server).collect()
-    }
-
-    /// The namespace that alone has an address.
-    fn home(&self, address: IpAddr) -> Option<Netns> {
-        let mut homes = self.spaces.iter().filter(|(_, space)| space.has(address));
-        match (homes.next(), homes.next()) {
-            (Some((netns, _)), None) => Some(*netns),
-            _ => None,
-        }
+        self.ledger.end(&key, Sums::one(socket.figures), 0, round.now.clock);
+        let (generation, since) = (round.translations.generation(), round.now.clock);
+        let held = Held { flow: key, figures: socket.figures, is_open: false, translation: None, generation, since };
+        space.held.insert(socket.key(), held);
     }
 
     /// Gives flows of processes that ended to whom stands for them.
@@ -497,36 +390,16 @@ fn flow_key(owner: Owner, direction: Direction, protocol: Protocol, far: &FarEnd
     FlowKey { owner, direction, protocol, remote: far.remote, port: far.port }
 }
 
-fn far_end(socket: &Socket, translations: &dyn Translations) -> FarEnd {
+fn translation(socket: &Socket, translations: &dyn Translations) -> Option<Translation> {
     let Socket { protocol, direction, local, remote, .. } = *socket;
-    let translation = match direction {
+    match direction {
         Direction::Outgoing => translations.outgoing(protocol, local, remote),
         Direction::Incoming => translations.incoming(protocol, local, remote),
-    };
-    FarEnd::of(direction, local, remote, translation)
+    }
 }
 
-/// The far end of connections whose client's port is not known; `None` if it was sometimes this and sometimes that, as where
-/// many clients come under one address: each of those is told of by its own end.
-fn likely_far_end(ended: &Ended, translations: &dyn Translations) -> Option<FarEnd> {
-    let Ended { protocol, direction, local, remote, port, .. } = *ended;
-    let (likely, local, remote) = match direction {
-        Direction::Outgoing => {
-            let remote = SocketAddr::new(remote, port);
-            (translations.likely_outgoing(protocol, local, remote), SocketAddr::new(local, 0), remote)
-        }
-        Direction::Incoming => {
-            let local = SocketAddr::new(local, port);
-            (translations.likely_incoming(protocol, local, remote), local, SocketAddr::new(remote, 0))
-        }
-    };
-    let translation = match (likely, direction) {
-        (Likely::As(translation), _) => Some(translation),
-        (Likely::Several, Direction::Incoming) => return None,
-        // Where it went is one of several servers: what it named is all that is sure.
-        (Likely::Several, Direction::Outgoing) | (Likely::Untranslated, _) => None,
-    };
-    Some(FarEnd::of(direction, local, remote, translation))
+fn far_end(socket: &Socket, translations: &dyn Translations) -> FarEnd {
+    FarEnd::of(socket.direction, socket.local, socket.remote, translation(socket, translations))
 }
 
 /// The flow of a connection whose process is not known: that of a process which has such a flow, or which listens there, or

@@ -23,7 +23,7 @@ const LACK: &str = "connections through published ports, services and masquerade
 const UNSOCKETED_BEAT: Duration = Duration::from_secs(2);
 
 /// How often the index by address alone is made where the table is large.
-const LIKELY_BEAT: Duration = Duration::from_secs(5);
+const LIKELY_BEAT: Duration = Duration::from_secs(2);
 
 /// A table of this size or less is indexed whenever it is asked.
 const SMALL: usize = 2_000;
@@ -144,7 +144,8 @@ impl Translated {
             self.listed_at = Some(now);
             table.entries().filter(|entry| entry.original.protocol != Protocol::Tcp).map(tracked).collect()
         });
-        take(&Now { table: &table, likely: &self.likely, generation: self.generation }, unsocketed)
+        let is_stale = self.likely.is_stale(now, table.len());
+        take(&Now { table: &table, likely: &self.likely, is_stale, generation: self.generation }, unsocketed)
     }
 }
 
@@ -159,10 +160,17 @@ fn tracked(entry: &Entry) -> Tracked {
     }
 }
 
+impl Now<'_> {
+    fn unknown(&self) -> Likely {
+        if self.is_stale { Likely::NotYet } else { Likely::Untranslated }
+    }
+}
+
 /// The table as it is now.
 struct Now<'a> {
     table: &'a Table,
     likely: &'a Likelies,
+    is_stale: bool,
     generation: u64,
 }
 
@@ -176,11 +184,11 @@ impl Translations for Now<'_> {
     }
 
     fn likely_outgoing(&self, protocol: Protocol, local: IpAddr, remote: SocketAddr) -> Likely {
-        self.likely.outgoing.get(&(protocol, local, remote)).copied().unwrap_or(Likely::Untranslated)
+        self.likely.outgoing.get(&(protocol, local, remote)).copied().unwrap_or(self.unknown())
     }
 
     fn likely_incoming(&self, protocol: Protocol, local: SocketAddr, remote: IpAddr) -> Likely {
-        self.likely.incoming.get(&(protocol, remote, local)).copied().unwrap_or(Likely::Untranslated)
+        self.likely.incoming.get(&(protocol, remote, local)).copied().unwrap_or(self.unknown())
     }
 
     fn generation(&self) -> u64 {
@@ -203,6 +211,11 @@ impl Likelies {
     fn is_due(&self, now: Instant, entries: usize) -> bool {
         let age = self.made_at.map(|at| now.saturating_duration_since(at));
         entries <= SMALL || age.is_none_or(|age| age >= LIKELY_BEAT)
+    }
+
+    /// Whether what is not in it may be in the table by now.
+    fn is_stale(&self, now: Instant, entries: usize) -> bool {
+        entries > SMALL && self.made_at.is_none_or(|at| at != now)
     }
 
     fn of(table: &Table, now: Instant) -> Self {
@@ -272,7 +285,7 @@ mod tests {
             table.apply(Change::Seen(entry), now);
         }
         let likely = Likelies::of(&table, now);
-        let now = Now { table: &table, likely: &likely, generation: 0 };
+        let now = Now { table: &table, likely: &likely, is_stale: false, generation: 0 };
         let translation =
             |source, destination| Likely::As(Translation { source: at(source), destination: at(destination) });
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
@@ -298,10 +311,12 @@ mod tests {
     fn a_large_table_is_indexed_now_and_then() {
         let start = Instant::now();
         let made = Likelies { made_at: Some(start), ..Likelies::default() };
-        let cases = [(0, SMALL, true), (0, SMALL + 1, false), (5, SMALL + 1, true)];
+        let cases = [(0, SMALL, true), (0, SMALL + 1, false), (2, SMALL + 1, true)];
         for (seconds, entries, want) in cases {
             assert_eq!(made.is_due(start + Duration::from_secs(seconds), entries), want, "{entries} after {seconds} s");
         }
         assert!(Likelies::default().is_due(start, SMALL + 1), "never made");
+        let later = start + Duration::from_millis(1);
+        assert!(made.is_stale(later, SMALL + 1) && !made.is_stale(start, SMALL + 1) && !made.is_stale(later, SMALL));
     }
 }

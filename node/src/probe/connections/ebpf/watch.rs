@@ -56,6 +56,14 @@ fn wait(stop: &OwnedFd, news: Option<&News>, timeout: Option<Duration>) -> Resul
     }
 }
 
+impl Watcher {
+    /// Whether its thread has ended, which it does by itself only if it cannot wait any more or what it called panicked.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         // It can only be full, and then it is readable already.

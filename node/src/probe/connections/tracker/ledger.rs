@@ -60,46 +60,106 @@ impl Sums {
         }
     }
 
-    fn max(self, other: Self) -> Self {
+    fn min(self, other: Self) -> Self {
         Self {
-            count: self.count.max(other.count),
-            sent: self.sent.max(other.sent),
-            received: self.received.max(other.received),
-            retransmits: self.retransmits.max(other.retransmits),
+            count: self.count.min(other.count),
+            sent: self.sent.min(other.sent),
+            received: self.received.min(other.received),
+            retransmits: self.retransmits.min(other.retransmits),
         }
     }
 }
 
+/// A flow and what its connections add up to. One that ends is told of twice, in either order: it is gone from the sockets, and
+/// another source tells its end. In between it is *leaving* or *early*, so that the total counts it once at any time, and never
+/// falls.
 #[derive(Debug)]
 struct Followed {
     flow: Flow,
+    /// In the sockets, as of the last look.
     open: Sums,
+    /// Gone from the sockets, their end not told: since the last beat, and before it.
+    leaving: [Sums; 2],
+    /// Their end was told, and they were perhaps among the open ones at the last look.
+    early: Sums,
     ended: Sums,
-    /// The most that both together ever were: between two sources' looks a connection can be in neither or in both.
-    total: Sums,
     rtt_micros: u32,
     seen: Instant,
-    /// Total at the last rate beat; `None` before the first.
-    at_beat: Option<Sums>,
+    /// When figures were last read.
+    read_at: Instant,
+    /// Total at the last beat that had figures to make rates of, and when those were read.
+    at_beat: Sums,
+    beat_at: Instant,
     sent_rate: u64,
     received_rate: u64,
 }
 
 impl Followed {
+    fn new(flow: Flow, now: Instant, beat_at: Instant) -> Self {
+        Self {
+            flow,
+            open: Sums::default(),
+            leaving: Default::default(),
+            early: Sums::default(),
+            ended: Sums::default(),
+            rtt_micros: 0,
+            seen: now,
+            read_at: now,
+            at_beat: Sums::default(),
+            beat_at,
+            sent_rate: 0,
+            received_rate: 0,
+        }
+    }
+
+    fn total(&self) -> Sums {
+        self.open.plus(self.leaving[0]).plus(self.leaving[1]).plus(self.ended).less(self.early)
+    }
+
     fn is_active(&self, now: Instant) -> bool {
         self.open.count > 0 || now.saturating_duration_since(self.seen) < FADES_AFTER
     }
 
-    fn add_up(&mut self) {
-        self.total = self.total.max(self.open.plus(self.ended));
+    /// Whether nothing was ever told of it but sockets that are another flow's now.
+    fn is_void(&self) -> bool {
+        self.open.count == 0 && self.ended.count == 0
     }
 
-    fn beat(&mut self, elapsed: Duration) {
-        if let Some(before) = self.at_beat {
-            self.sent_rate = rate(self.total.sent.saturating_sub(before.sent), elapsed);
-            self.received_rate = rate(self.total.received.saturating_sub(before.received), elapsed);
+    /// A socket is gone whose end is told by another source.
+    fn leave(&mut self, one: Sums) {
+        self.open = self.open.less(one);
+        let told = self.early.min(one);
+        self.early = self.early.less(told);
+        self.leaving[1] = self.leaving[1].plus(one.less(told));
+    }
+
+    fn end(&mut self, sums: Sums) {
+        let mut left = sums;
+        for leaving in &mut self.leaving {
+            let known = leaving.min(left);
+            *leaving = leaving.less(known);
+            left = left.less(known);
         }
-        self.at_beat = Some(self.total);
+        self.early = self.early.plus(self.open.less(self.early).min(left));
+        self.ended = self.ended.plus(sums);
+    }
+
+    /// Makes rates of what was carried between the last two readings. Without a reading for two beats nothing was.
+    fn beat(&mut self, now: Instant) {
+        // What nobody has told the end of by now has ended all the same.
+        let [old, new] = self.leaving;
+        self.ended = self.ended.plus(old);
+        self.leaving = [new, Sums::default()];
+        let elapsed = self.read_at.saturating_duration_since(self.beat_at);
+        if !elapsed.is_zero() {
+            let total = self.total();
+            self.sent_rate = rate(total.sent.saturating_sub(self.at_beat.sent), elapsed);
+            self.received_rate = rate(total.received.saturating_sub(self.at_beat.received), elapsed);
+            (self.at_beat, self.beat_at) = (total, self.read_at);
+        } else if self.open.count == 0 || now.saturating_duration_since(self.read_at) >= 2 * RATE_BEAT {
+            (self.sent_rate, self.received_rate) = (0, 0);
+            (self.at_beat, self.beat_at, self.read_at) = (self.total(), now, now);
+        }
     }
 }
 
@@ -125,26 +185,15 @@ impl Ledger {
     /// Notes a trace of a flow; returns whether there was room for it.
     pub(super) fn see(&mut self, key: FlowKey, netns: Netns, far: &FarEnd, evidence: Evidence, now: Moment) -> bool {
         let is_full = self.flows.len() >= FLOWS_MAX;
-        let is_first_beat = self.beat_at.is_none();
+        // What is new carried all it has since the last beat.
+        let beat_at = self.beat_at.unwrap_or(now.clock);
         let followed = match self.flows.entry(key) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(_) if is_full => return false,
             std::collections::hash_map::Entry::Vacant(new) => {
                 self.last_serial = self.last_serial.wrapping_add(1);
                 self.is_dirty = true;
-                // What a connection carried before we came is no traffic of now; of one that is new all of it is.
-                let at_beat = (!is_first_beat).then(Sums::default);
-                new.insert(Followed {
-                    flow: Flow::new(key, self.last_serial, netns, now.at),
-                    open: Sums::default(),
-                    ended: Sums::default(),
-                    total: Sums::default(),
-                    rtt_micros: 0,
-                    seen: now.clock,
-                    at_beat,
-                    sent_rate: 0,
-                    received_rate: 0,
-                })
+                new.insert(Followed::new(Flow::new(key, self.last_serial, netns, now.at), now.clock, beat_at))
             }
         };
         followed.seen = now.clock;
@@ -157,17 +206,23 @@ impl Ledger {
         true
     }
 
-    /// Counts an open connection.
-    pub(super) fn open(&mut self, key: &FlowKey, figures: Figures) {
+    /// Counts an open connection. What it carried is traffic of now if it `is_new`; else it came before us, or was another
+    /// flow's.
+    pub(super) fn open(&mut self, key: &FlowKey, figures: Figures, is_new: bool, now: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.open = followed.open.plus(Sums::one(figures));
+        if !is_new {
+            followed.at_beat = followed.at_beat.plus(Sums { count: 0, ..Sums::one(figures) });
+        }
         followed.note_rtt(figures.rtt_micros);
+        followed.read_at = now;
     }
 
-    /// Takes back what [`Ledger::open`] counted.
-    pub(super) fn close(&mut self, key: &FlowKey, figures: Figures) {
+    /// Takes back what [`Ledger::open`] counted: it is another flow's.
+    pub(super) fn take_back(&mut self, key: &FlowKey, figures: Figures) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.open = followed.open.less(Sums::one(figures));
+        followed.at_beat = followed.at_beat.less(Sums { count: 0, ..Sums::one(figures) });
     }
 
     /// Takes other figures of an open connection.
@@ -176,18 +231,40 @@ impl Ledger {
         followed.open = followed.open.less(Sums::one(old)).plus(Sums::one(new));
         followed.note_rtt(new.rtt_micros);
         followed.seen = now;
+        followed.read_at = now;
     }
 
-    /// Counts connections that ended.
-    pub(super) fn end(&mut self, key: &FlowKey, sums: Sums, rtt_micros: u32) {
+    /// A connection is not open any more, and nothing else will tell of it.
+    pub(super) fn close(&mut self, key: &FlowKey, figures: Figures) {
         let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.ended = followed.ended.plus(sums);
+        followed.open = followed.open.less(Sums::one(figures));
+        followed.ended = followed.ended.plus(Sums::one(figures));
+    }
+
+    /// A connection is not open any more; another source tells of its end, or has.
+    pub(super) fn leave(&mut self, key: &FlowKey, figures: Figures) {
+        let Some(followed) = self.flows.get_mut(key) else { return };
+        followed.leave(Sums::one(figures));
+    }
+
+    /// Counts connections that ended. Some of them may be among the open ones still.
+    pub(super) fn end(&mut self, key: &FlowKey, sums: Sums, rtt_micros: u32, now: Instant) {
+        let Some(followed) = self.flows.get_mut(key) else { return };
+        followed.end(sums);
         followed.note_rtt(rtt_micros);
+        followed.read_at = now;
+    }
+
+    /// The sockets of a namespace were looked at: what is open now has not ended.
+    pub(super) fn looked_at(&mut self, netns: Netns) {
+        for followed in self.flows.values_mut().filter(|it| it.early.count > 0 && it.flow.netns == netns) {
+            followed.early = Sums::default();
+        }
     }
 
     /// Forgets a flow that nothing but a socket told of which is another flow's now.
     pub(super) fn drop_if_void(&mut self, key: &FlowKey) {
-        if self.flows.get(key).is_some_and(|it| it.open.count == 0 && it.ended.count == 0) {
+        if self.flows.get(key).is_some_and(Followed::is_void) {
             self.flows.remove(key);
             self.is_dirty = true;
         }
@@ -201,14 +278,24 @@ impl Ledger {
         }
     }
 
+    /// Whether there is no room for another flow.
+    pub(super) fn is_full(&self) -> bool {
+        self.flows.len() >= FLOWS_MAX
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &FlowKey> {
         self.flows.keys()
     }
 
     /// Flows of processes by what they are about.
     pub(super) fn attributed(&self) -> HashMap<Relation, FlowKey> {
-        let of_processes = self.flows.iter().filter(|(key, _)| matches!(key.owner, Owner::Process(_)));
-        of_processes.map(|(key, followed)| (relation(followed.flow.netns, key), *key)).collect()
+        let mut attributed = HashMap::new();
+        for (key, followed) in self.flows.iter().filter(|(key, _)| matches!(key.owner, Owner::Process(_))) {
+            // Of several processes with such a flow always the same.
+            let first = attributed.entry(relation(followed.flow.netns, key)).or_insert(*key);
+            *first = (*first).min(*key);
+        }
+        attributed
     }
 
     /// Gives each flow the owner that `owner` says, or forgets it; returns which flow went where.
@@ -237,7 +324,6 @@ impl Ledger {
     /// Ends a round: rates are made if it is time, and flows that left no trace for long are forgotten.
     pub(super) fn settle(&mut self, now: Moment) {
         for followed in self.flows.values_mut() {
-            followed.add_up();
             if followed.open.count > 0 {
                 followed.seen = now.clock;
             }
@@ -250,9 +336,7 @@ impl Ledger {
         self.is_dirty |= before != self.flows.len();
         let since = self.beat_at.map(|at| now.clock.saturating_duration_since(at));
         if since.is_none_or(|since| since >= RATE_BEAT) {
-            for followed in self.flows.values_mut() {
-                followed.beat(since.unwrap_or_default());
-            }
+            self.flows.values_mut().for_each(|followed| followed.beat(now.clock));
             self.beat_at = Some(now.clock);
         }
     }
@@ -274,11 +358,11 @@ impl Ledger {
         for followed in flows {
             gauges.serials.push(followed.flow.serial);
             gauges.open.push(clamped(followed.open.count));
-            gauges.opened.push(clamped(followed.total.count));
+            gauges.opened.push(clamped(followed.total().count));
             gauges.sent.push(significant(followed.sent_rate));
             gauges.received.push(significant(followed.received_rate));
             gauges.rtt.push(clamped(significant(followed.rtt_micros.into())));
-            gauges.retransmits.push(clamped(followed.total.retransmits));
+            gauges.retransmits.push(clamped(followed.total().retransmits));
             gauges.idle.push(clamped(now.clock.saturating_duration_since(followed.seen).as_secs()));
         }
         (self.told.as_ref() != Some(&gauges)).then(|| {
@@ -303,8 +387,10 @@ impl Followed {
         self.flow.evidence |= other.flow.evidence;
         self.flow.via = self.flow.via.or(other.flow.via);
         self.flow.masquerade = self.flow.masquerade.or(other.flow.masquerade);
-        self.at_beat = self.at_beat.zip(other.at_beat).map(|(own, others)| own.plus(others));
-        self.total = self.total.plus(other.total);
+        self.early = self.early.plus(other.early);
+        self.leaving = [0, 1].map(|at| self.leaving[at].plus(other.leaving[at]));
+        self.at_beat = self.at_beat.plus(other.at_beat);
+        self.read_at = self.read_at.max(other.read_at);
     }
 }
 

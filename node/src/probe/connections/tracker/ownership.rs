@@ -14,6 +14,9 @@ pub(super) const ANCESTORS_MAX: usize = 4;
 /// The host's first process adopts everyone's orphans, and stands for none.
 const INIT: u32 = 1;
 
+/// Programs that start the processes of containers from outside: they stand for none of them.
+const RUNTIMES: [&str; 4] = ["containerd-shim", "conmon", "runc", "crun"];
+
 /// Processes as of a round, and the ancestors of those that have flows.
 #[derive(Default)]
 pub(super) struct Ownership {
@@ -52,13 +55,18 @@ pub(super) fn stand_in(
 ) -> Option<ProcessId> {
     let stands = |id: &&ProcessId| {
         let row = processes.rows.get(&id.pid).filter(|row| row.id == **id);
-        row.is_some_and(|row| row.netns == Some(netns)) && !(id.pid == INIT && host == Some(netns))
+        let is_runtime = |name: &str| RUNTIMES.iter().any(|runtime| name.starts_with(runtime));
+        row.is_some_and(|row| row.netns == Some(netns) && !is_runtime(&row.name))
+            && !(id.pid == INIT && host == Some(netns))
     };
     ancestors.iter().find(stands).copied()
 }
 
+/// Those in the same container, or like it in none.
 fn ancestors(id: ProcessId, processes: &ProcessTable) -> Vec<ProcessId> {
     let parent = |pid: &u32| processes.rows.get(pid).map(|row| row.parent);
-    let pids = std::iter::successors(parent(&id.pid), parent);
-    pids.filter_map(|pid| processes.rows.get(&pid)).map(|row| row.id).take(ANCESTORS_MAX).collect()
+    let container = processes.rows.get(&id.pid).and_then(|row| row.container.as_ref());
+    let rows = std::iter::successors(parent(&id.pid), parent).map_while(|pid| processes.rows.get(&pid));
+    let alike = rows.take_while(|row| row.container.as_ref() == container);
+    alike.map(|row| row.id).take(ANCESTORS_MAX).collect()
 }

@@ -1,12 +1,14 @@
 //! What is held of one network namespace: its listeners and the sockets of its open connections, each with its flow.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use topology::ProcessId;
 use topology::fact::{FlowKey, Listener, ListenerKey, Network, Protocol};
 
+use super::translation::Translation;
 use super::{Snapshot, Socket};
 use crate::probe::connections::sock_diag::Figures;
 
@@ -20,8 +22,27 @@ pub(super) struct Held {
     pub(super) figures: Figures,
     /// Whether it is among the open ones of its flow.
     pub(super) is_open: bool,
-    /// Generation of the translations that `flow` was made with.
+    /// How its addresses are translated, as far as is known.
+    pub(super) translation: Option<Translation>,
+    /// Generation of the translations that was looked up in.
     pub(super) generation: u64,
+    /// When it was first seen.
+    pub(super) since: Instant,
+}
+
+/// How long a connection that seems untranslated is looked up again: what is heard of translations comes a moment later.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+impl Held {
+    /// Whether its translation may yet become known.
+    pub(super) fn may_be_translated_yet(&self, now: Instant) -> bool {
+        self.translation.is_none() && now.saturating_duration_since(self.since) < SETTLED_AFTER
+    }
+
+    /// Whether its translation is to be looked up (again).
+    pub(super) fn is_to_be_translated(&self, generation: u64, now: Instant) -> bool {
+        self.generation != generation || self.may_be_translated_yet(now)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +51,8 @@ pub(super) struct Space {
     pub(super) listeners: BTreeMap<ListenerKey, Listener>,
     unconnected: Vec<(SocketAddr, Option<ProcessId>)>,
     pub(super) held: HashMap<SocketKey, Held>,
+    /// Whether its sockets were ever looked at.
+    pub(super) was_looked_at: bool,
 }
 
 impl Space {
@@ -51,30 +74,26 @@ impl Space {
         differs
     }
 
-    /// The process that takes connections to `local`, if it is known.
+    /// The process that takes connections to `local`, if it is known: of its own address before every one's.
     pub(super) fn listening(&self, protocol: Protocol, local: SocketAddr) -> Option<ProcessId> {
-        let fits = |listener: &&Listener| {
-            let bound = listener.key.address;
-            let is_wildcard = bound.is_unspecified()
-                && (bound.is_ipv4() == local.is_ipv4() || (bound.is_ipv6() && !listener.v6_only));
-            listener.key.protocol == protocol
-                && listener.key.port == local.port()
-                && (bound == local.ip() || is_wildcard)
+        let netns = self.listeners.keys().next()?.netns;
+        let at = |address| {
+            let key = ListenerKey { netns, protocol, address, port: local.port() };
+            self.listeners.get(&key).filter(|it| it.key.address.is_ipv4() == local.is_ipv4() || !it.v6_only)
         };
-        self.listeners.values().filter(fits).find_map(|listener| listener.owners.first().copied())
+        let of_every_address: &[IpAddr] = match local {
+            SocketAddr::V4(_) => &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            SocketAddr::V6(_) => &[IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        };
+        let candidates = std::iter::once(local.ip()).chain(of_every_address.iter().copied());
+        candidates.filter_map(at).find_map(|listener| listener.owners.first().copied())
     }
 
     /// The process with an unconnected UDP socket on that port, if it is known.
     pub(super) fn unconnected(&self, local: SocketAddr) -> Option<ProcessId> {
-        let fits = |(bound, _): &&(SocketAddr, _)| {
-            bound.port() == local.port() && (bound.ip().is_unspecified() || bound.ip() == local.ip())
-        };
-        self.unconnected.iter().find(fits).and_then(|(_, owner)| *owner)
-    }
-
-    /// Whether an address is one of this namespace's own.
-    pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.address == address)
+        let of_port = || self.unconnected.iter().filter(|(bound, _)| bound.port() == local.port());
+        let exact = of_port().find(|(bound, _)| bound.ip() == local.ip());
+        exact.or_else(|| of_port().find(|(bound, _)| bound.ip().is_unspecified())).and_then(|(_, owner)| *owner)
     }
 
     /// Takes out what is no more, or no more open: all that is held but not among the open of `sockets`.

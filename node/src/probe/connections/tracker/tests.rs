@@ -1,11 +1,14 @@
 //! What the tracker makes of events, as a script of rounds: each says what was seen, then which flows there must be.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use topology::Timestamp;
 
+use super::ended::{PENDING_MAX, PENDINGS_MAX};
 use super::ledger::{FADES_AFTER, LINGER};
-use super::translation::{Translation, Untranslated};
+use super::translation::{Likely, Untranslated};
 use super::*;
 use crate::probe::ProcessRow;
 
@@ -20,6 +23,7 @@ struct World {
     table: ProcessTable,
     table_version: u64,
     namespaces: Vec<(Netns, &'static str)>,
+    unreadable: Vec<Netns>,
     ends_by: EndsBy,
     nat: Nat,
 }
@@ -103,6 +107,7 @@ impl World {
             table: ProcessTable::default(),
             table_version: 0,
             namespaces: vec![(HOST, "10.0.0.1"), (WEB, "172.17.0.2")],
+            unreadable: Vec::new(),
             ends_by,
             nat: Nat::default(),
         };
@@ -140,19 +145,24 @@ impl World {
         self.seconds = seconds;
         let namespaces = self.namespaces.iter().map(|(netns, address)| NamespaceNow {
             netns: *netns,
-            networks: [Network { interface: "eth0".into(), address: address.parse().expect("an address"), prefix: 24 }]
-                .into(),
+            networks: Some(
+                [Network { interface: "eth0".into(), address: address.parse().expect("an address"), prefix: 24 }]
+                    .into(),
+            ),
             snapshot: seen.iter().find(|(of, _)| of == netns).map(|(_, text)| snapshot(*netns, text, &self.table)),
         });
-        let namespaces = namespaces.collect();
+        let namespaces = namespaces.filter(|it| !self.unreadable.contains(&it.netns)).collect();
+        let alive = self.namespaces.iter().map(|(netns, _)| *netns).collect();
         let now = self.now();
         self.tracker.take(Round {
             now,
             host: Some(HOST),
             processes: &self.table,
             processes_version: self.table_version,
+            alive: &alive,
             namespaces,
             ends_by: self.ends_by,
+            ends_elsewhere_by: self.ends_by,
             ended,
             destroyed,
             unsocketed,
@@ -238,7 +248,9 @@ fn what_ended_is_counted_once_whoever_tells() {
     kernel.round(0.0, &[(WEB, OPEN)], Vec::new());
     // The kernel tells of the end before the next look at the sockets does.
     kernel.round(0.5, &[], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)]);
+    kernel.expect("7.70/to/10.9.9.9/80 1/1");
     kernel.round(1.0, &[(WEB, LEFT)], Vec::new());
+    kernel.expect("7.70/to/10.9.9.9/80 0/1");
     kernel.round(2.0, &[(WEB, &format!("{LEFT}\n{another}"))], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)]);
     kernel.expect(want);
 
@@ -266,6 +278,87 @@ fn what_ended_is_counted_once_whoever_tells() {
     notified.full_round(2.0, &[(WEB, LEFT)], vec![], vec![destroyed("172.17.0.2:4001 > 10.9.9.9:80")], None);
     notified.round(3.0, &[(WEB, "")], Vec::new());
     notified.expect(want);
+}
+
+#[test]
+fn a_connections_bytes_are_counted_once_in_whichever_order_its_end_is_told() {
+    let gone = || Ended {
+        sums: Sums { count: 1, sent: 1_000_000, received: 5000, retransmits: 0 },
+        ..ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)
+    };
+    let open = "7 172.17.0.2:4000 > 10.9.9.9:80 1000000 5000";
+    let orders: [&[(&str, bool)]; 4] = [
+        &[("unread", true), ("", false)], // told while the sockets were not looked at
+        &[("", true), ("", false)],       // in one round
+        &[("", false), ("", true)],       // gone first
+        &[("", false), ("", false)],      // nobody ever tells
+    ];
+    for order in orders {
+        let mut world = World::new(EndsBy::Kernel);
+        world.round(0.0, &[(WEB, open)], Vec::new());
+        for (at, (sockets, is_told)) in (1..).zip(order) {
+            let seen = [(WEB, *sockets)];
+            let seen = if *sockets == "unread" { &[][..] } else { &seen[..] };
+            world.round(f64::from(at), seen, is_told.then(gone).into_iter().collect());
+            world.expect(if seen.is_empty() { "7.70/to/10.9.9.9/80 1/1" } else { "7.70/to/10.9.9.9/80 0/1" });
+        }
+        for beat in 1..4 {
+            world.round(5.0 * f64::from(beat), &[], Vec::new());
+            assert!(!world.flows().contains("B/s"), "no byte was new after {order:?}: {}", world.flows());
+        }
+        // What comes after counts in full.
+        world.round(16.0, &[(WEB, "7 172.17.0.2:4001 > 10.9.9.9:80 10000 0")], Vec::new());
+        world.round(20.0, &[], Vec::new());
+        assert!(world.flows().contains("1/2 1"), "{}", world.flows());
+    }
+}
+
+#[test]
+fn a_connection_that_gets_another_owner_or_address_carries_nothing_over() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, "- 172.17.0.2:4000 > 10.9.9.9:80 90000000 0")], Vec::new());
+    world.round(1.0, &[(WEB, "7 172.17.0.2:4000 > 10.9.9.9:80 90000000 0")], Vec::new());
+    world.round(5.0, &[], Vec::new());
+    world.round(10.0, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 1/1");
+}
+
+#[test]
+fn a_namespace_that_could_not_be_read_keeps_its_flows() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, &format!("7 *:80\n{OPEN}"))], Vec::new());
+    world.tracker.facts_if_changed(Some(HOST));
+    world.unreadable = vec![WEB];
+    world.round(1.0, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 1/1");
+    assert_eq!(world.tracker.facts_if_changed(Some(HOST)), None, "nothing differs");
+}
+
+#[test]
+fn what_starts_containers_from_outside_stands_for_none_of_them() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.start(40, 1, HOST);
+    world.table.rows.get_mut(&40).expect("just started").name = "containerd-shim-runc-v2".into();
+    // A command run in a container of the host's network: gone before it is seen.
+    world.round(0.0, &[], vec![ended(HOST, &[99, 40, 1], "10.0.0.1:0 > 10.9.9.9:80", 1)]);
+    world.table_version += 1;
+    world.round(1.0, &[], Vec::new());
+    world.expect("net.1/to/10.9.9.9/80 0/1");
+    // One that was seen, in a container, is not stood for by what is in none.
+    let mut seen = World::new(EndsBy::Absence);
+    seen.start(41, 9, HOST);
+    seen.table.rows.get_mut(&41).expect("just started").container = topology::ContainerId::new("c1").ok();
+    seen.round(0.0, &[(HOST, "41 10.0.0.1:4000 > 10.9.9.9:80")], Vec::new());
+    seen.end(41);
+    seen.round(1.0, &[(HOST, "")], Vec::new());
+    seen.expect("net.1/to/10.9.9.9/80 0/1");
+}
+
+#[test]
+fn a_server_of_an_address_goes_before_one_of_every_address() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, "7 *:80\n8 172.17.0.2:80")], vec![ended(WEB, &[], "172.17.0.2:80 < 10.9.9.9:0", 1)]);
+    world.expect("8.80/from/10.9.9.9/80 0/1");
 }
 
 #[test]
@@ -303,6 +396,7 @@ fn rates_are_of_what_was_carried_since_the_last_beat() {
          8.80/to/10.9.9.9/81 1/1 100+0B/s",
     );
     world.round(15.0, &[], Vec::new());
+    world.round(20.0, &[], Vec::new());
     world.expect(
         "7.70/to/10.9.9.9/80 1/4
          8.80/to/10.9.9.9/81 1/1",
@@ -421,6 +515,21 @@ fn a_translated_connection_leads_to_where_it_really_goes_and_comes_from() {
         "7.70/to/172.17.0.3/8000 1/1 via 10.9.9.9:80 as 10.0.0.1
          8.80/from/172.17.0.9/80 1/1 via 10.0.0.1:8080",
     );
+    // One that is forgotten is what it was; and a new connection is looked up again for a while.
+    world.nat = Nat { generation: 1, ..Nat::default() };
+    world.round(1.0, &[(WEB, &format!("{OPEN}\n8 172.17.0.2:80 < 172.17.0.1:555"))], Vec::new());
+    world.expect(
+        "7.70/to/172.17.0.3/8000 1/1 via 10.9.9.9:80 as 10.0.0.1
+         8.80/from/172.17.0.9/80 1/1 via 10.0.0.1:8080",
+    );
+    let mut new = World::new(EndsBy::Absence);
+    new.round(0.0, &[(WEB, OPEN)], Vec::new());
+    assert_eq!(*new.tracker.young(), [WEB].into());
+    let real = Translation { source: at("172.17.0.2:4000"), destination: at("172.17.0.3:8000") };
+    new.nat.outgoing.push((at("10.9.9.9:80"), real));
+    new.round(1.0, &[(WEB, OPEN)], Vec::new());
+    new.expect("7.70/to/172.17.0.3/8000 1/1 via 10.9.9.9:80");
+    assert!(new.tracker.young().is_empty());
     // A translation that becomes known later moves the connection, and leaves no flow behind.
     let mut late = World::new(EndsBy::Absence);
     late.round(0.0, &[(WEB, OPEN)], Vec::new());
@@ -440,12 +549,16 @@ fn of_ended_connections_whose_client_could_be_several_there_is_no_flow() {
         (None, "8.80/from/172.17.0.1/80 0/1"),
         (Some(Likely::As(real)), "8.80/from/172.17.0.9/80 0/1 via 10.0.0.1:8080"),
         (Some(Likely::Several), ""),
+        (Some(Likely::NotYet), ""),
     ];
     for (likely, want) in cases {
         let mut world = World::new(EndsBy::Kernel);
         world.nat.likely_incoming = likely;
         world.round(0.0, &[], visit());
         world.expect(want);
+        world.round(PENDING_MAX.as_secs_f64(), &[], Vec::new());
+        let late = if likely == Some(Likely::NotYet) { "8.80/from/172.17.0.1/80 0/1" } else { want };
+        world.expect(late);
     }
 }
 

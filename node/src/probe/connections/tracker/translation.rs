@@ -15,6 +15,8 @@ pub(in crate::probe::connections) enum Likely {
     As(Translation),
     /// Some one way, some another.
     Several,
+    /// It seems untranslated, but what is new is not looked through yet.
+    NotYet,
 }
 
 /// Where connections really go and come from.
