@@ -132,6 +132,10 @@ e2e: $(PAGE) ## the real program on hosts made of namespaces, with their own Doc
 edges: ## write the table of docs/edges.md anew, from what the end-to-end tests assert
 	SCOPE_ACCEPT=1 cargo test --locked --quiet --package scope --test e2e -- the_table_in_the_docs
 
+.PHONY: soak
+soak: ## half an hour of churn: whether a peer's memory grows
+	@scripts/probe-cost.sh soak
+
 .PHONY: bench
 bench: ## measure the hot paths
 	cargo bench --locked --package benches

@@ -88,8 +88,8 @@ fn dumps(what: &str) -> Result<(), Box<dyn Error>> {
     let mut reader = Reader::default();
     let kinds = [
         Wanted::Listeners,
-        Wanted::Connections { figures: false },
-        Wanted::Connections { figures: true },
+        Wanted::Connections { figures: false, remains: true },
+        Wanted::Connections { figures: true, remains: true },
         Wanted::Datagrams,
     ];
     for wanted in kinds {
@@ -184,7 +184,7 @@ fn look_ups() -> Result<(), Box<dyn Error>> {
         let mut sockets = Vec::new();
         let (dump_time, dumped) = median(|| {
             sockets.clear();
-            reader.dump(Wanted::Connections { figures: true }, netns::NETNS_SOCKETS_MAX, &mut sockets)
+            reader.dump(Wanted::Connections { figures: true, remains: true }, netns::NETNS_SOCKETS_MAX, &mut sockets)
         });
         dumped?;
         sockets.retain(|socket| socket.state.is_open());
@@ -310,12 +310,12 @@ fn in_one(proc: &Path, netns: topology::Netns, pid: u32) -> Result<(), Box<dyn E
     netns::inside(proc, netns, pid, || -> Result<(), String> {
         let mut reader = Reader::default();
         let mut sockets = Vec::new();
-        for wanted in [Wanted::Listeners, Wanted::Connections { figures: true }, Wanted::Datagrams] {
+        for wanted in [Wanted::Listeners, Wanted::Connections { figures: true, remains: true }, Wanted::Datagrams] {
             sockets.clear();
             let (time, result) = median(|| reader.dump(wanted, netns::NETNS_SOCKETS_MAX, &mut sockets));
             result.map_err(|error| error.to_string())?;
             println!("  in one of them, dump of {wanted:?}: {time:?}");
-            if wanted == (Wanted::Connections { figures: true }) {
+            if wanted == (Wanted::Connections { figures: true, remains: true }) {
                 sockets.truncate(2 * CONNECTIONS_EACH);
                 let (time, refreshed) = median(|| reader.refresh(&mut sockets));
                 println!("  in one of them, look-ups of {refreshed:?}: {time:?}");

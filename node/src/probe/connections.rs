@@ -150,6 +150,7 @@ impl Probe {
         let ended = self.kernel.take(now.clock, &self.channels.nudge, &mut updates);
         let namespaces = namespaces(&self.table);
         self.scanner.attend(self.kernel.attention());
+        self.scanner.want_remains(!self.kernel.is_active() && !self.notified.is_active());
         let scans = self.scanner.scan(&namespaces, now.clock);
         let walked = self.owners.update_with(&scans.namespaces, &namespaces, || self.kernel.holders());
         let is_needed = !self.kernel.is_active();

@@ -178,8 +178,10 @@ impl Owners {
 
     fn is_rewalk_due(&self, scan: &Scan) -> bool {
         let walked_at = self.walked_at.get(&scan.netns);
-        let pause = if self.was_told { REASK_SCANS } else { REWALK_SCANS };
-        !scan.listeners.is_empty() && walked_at.is_none_or(|at| self.scan - at >= pause)
+        // One answer is good for all namespaces: they ask in the same scan.
+        let is_asking = self.scan.is_multiple_of(REASK_SCANS);
+        let is_time = |at: u64| if self.was_told { is_asking } else { self.scan - at >= REWALK_SCANS };
+        !scan.listeners.is_empty() && walked_at.is_none_or(|at| is_time(*at))
     }
 
     /// Notes that the socket is still there, and tells what it needs.
@@ -237,7 +239,8 @@ type Found = HashMap<u64, Vec<ProcessId>>;
 /// All holders of all sockets, as far as somebody tells.
 enum Holders<F> {
     NotAsked(F),
-    Told(Found),
+    /// Sorted.
+    Told(Vec<(u64, ProcessId)>),
     Unknown,
 }
 
@@ -245,20 +248,23 @@ impl<F: FnOnce() -> Option<Vec<(u64, ProcessId)>>> Holders<F> {
     /// Who holds what is `wanted`: as it was told, else among the descriptors of `processes`.
     fn find(&mut self, wanted: &HashMap<u64, Kind>, processes: &[ProcessId], walk: &mut Walk) -> Found {
         *self = match std::mem::replace(self, Self::Unknown) {
-            Self::NotAsked(ask) => ask().map_or(Self::Unknown, |told| {
-                let mut all = Found::new();
-                for (inode, process) in told {
-                    all.entry(inode).or_default().push(process);
-                }
-                Self::Told(all)
+            Self::NotAsked(ask) => ask().map_or(Self::Unknown, |mut told| {
+                told.sort_unstable();
+                Self::Told(told)
             }),
             asked => asked,
         };
         let mut found = Found::new();
         match self {
             Self::Told(all) => {
-                let of_wanted = wanted.keys().filter_map(|inode| Some((*inode, all.get(inode)?.clone())));
-                found.extend(of_wanted);
+                for inode in wanted.keys() {
+                    let rest = &all[all.partition_point(|(of, _)| of < inode)..];
+                    let holders = rest.iter().take_while(|(of, _)| of == inode);
+                    let holders: Vec<_> = holders.map(|(_, process)| *process).collect();
+                    if !holders.is_empty() {
+                        found.insert(*inode, holders);
+                    }
+                }
             }
             _ => walk.find(
                 processes,

@@ -191,6 +191,7 @@ pub struct Scanner {
     reader: Reader,
     beats: Beats,
     attention: Attention,
+    remains: bool,
     known: HashMap<Netns, Known>,
 }
 
@@ -209,6 +210,7 @@ impl Scanner {
             reader: Reader::default(),
             beats: Beats::default(),
             attention: Attention::default(),
+            remains: true,
             known: HashMap::new(),
         }
     }
@@ -216,6 +218,12 @@ impl Scanner {
     /// Says where the next scans are to look closely.
     pub fn attend(&mut self, attention: Attention) {
         self.attention = attention;
+    }
+
+    /// Says whether the next scans are to tell of connections that were closed, `TIME_WAIT` above all. Not if another source
+    /// tells what ends: of a host with thousands of short connections a second they are some hundred thousand.
+    pub fn want_remains(&mut self, remains: bool) {
+        self.remains = remains;
     }
 
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
@@ -292,7 +300,9 @@ impl Scanner {
         let (counters, datagrams) = counters::read(&self.proc_root);
         let beat = self.beats.count(netns, now);
         let is_calm = self.attention.is_calm(netns);
-        let here = Here { proc_root: &self.proc_root, counters, datagrams, beat, limit, is_calm };
+        let remains = self.remains;
+        let counters = counters.map(|it| if remains { it } else { it.without_remains(&listeners) });
+        let here = Here { proc_root: &self.proc_root, counters, datagrams, beat, limit, remains, is_calm };
         let of_listeners = known::replace(&mut known.listeners, listeners);
         let of_connections = known.connections.update(&mut self.reader, here, &known.listeners, &mut scans.dumped)?;
         let of_datagrams = known.datagrams.update(&mut self.reader, here);

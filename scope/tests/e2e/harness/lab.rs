@@ -37,9 +37,13 @@ pub(crate) struct Lab {
 impl Lab {
     /// See [`lab`]; `here` is a function within the test.
     pub(crate) fn of_test<F>(here: &F) -> Self {
-        prerequisites::check();
         let path = std::any::type_name_of_val(here);
-        let name = path.split_once("::").and_then(|(_, path)| path.rsplit_once("::")).map_or(path, |(test, _)| test);
+        Self::named(path.split_once("::").and_then(|(_, path)| path.rsplit_once("::")).map_or(path, |(test, _)| test))
+    }
+
+    /// See [`lab`]; its logs are found under this name.
+    pub(crate) fn named(name: &str) -> Self {
+        prerequisites::check();
         logs::begin(name);
         let mut anchor = Command::new("unshare")
             .args(["--net", "--", "bash", "-c", "echo ready; read -r _ || true"])

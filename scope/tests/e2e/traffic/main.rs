@@ -9,15 +9,18 @@
 //! traffic every TO SECONDS                 opens a connection and closes it at once, every so many SECONDS
 //! traffic once TO SECONDS                  opens one connection, closes it after SECONDS, and stays
 //! traffic ask TO connected|unconnected     sends a datagram a second from one socket
+//! traffic answer PORT                      takes every connection, and answers once a second what came on it
+//! traffic hold COUNT TO...                 opens COUNT connections to each, and sends a byte on each of them every second
 //! traffic storm TO COUNT                   sends a datagram from each of COUNT ports
 //! ```
 //! `TO` is an address with a port: `10.0.0.2:80`, `[fe80::1%2]:80`.
 
 use std::error::Error;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +30,12 @@ const THREADS: usize = 32;
 
 /// Seconds that never pass.
 const FOREVER: Duration = Duration::from_secs(100_000);
+
+/// Between two messages on each connection that is held.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Before another attempt at a server that is not there yet.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Where a [`storm`] begins to take local ports.
 const FIRST_PORT: u16 = 1024;
@@ -48,6 +57,8 @@ fn main() -> Outcome {
         ["once", to, seconds] => once(to.parse()?, Duration::from_secs(seconds.parse()?)),
         ["ask", to, "connected"] => ask(to.parse()?, true),
         ["ask", to, "unconnected"] => ask(to.parse()?, false),
+        ["answer", port] => answer(port.parse()?),
+        ["hold", count, ref servers @ ..] => hold(count.parse()?, servers),
         ["storm", to, count] => storm(to.parse()?, count.parse()?),
         _ => Err(format!("what is {arguments:?}").into()),
     }
@@ -143,6 +154,63 @@ fn ask(to: SocketAddr, connected: bool) -> Outcome {
         // A server that is not there yet refuses.
         let _ = if connected { socket.send(b"ping") } else { socket.send_to(b"ping", to) };
         thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// A thread for each connection would be most of what the machine does.
+fn answer(port: u16) -> Outcome {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    let streams = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for stream in listener.incoming().flatten().filter(|stream| stream.set_nonblocking(true).is_ok()) {
+                streams.lock().expect("no thread panics").push(stream);
+            }
+        });
+        loop {
+            streams.lock().expect("no thread panics").retain_mut(echo);
+            thread::sleep(BEAT);
+        }
+    })
+}
+
+/// Answers what came; whether the connection is still open.
+fn echo(stream: &mut TcpStream) -> bool {
+    let mut message = [0; 256];
+    match stream.read(&mut message) {
+        Ok(0) => false,
+        Ok(length) => stream.write_all(&message[..length]).is_ok(),
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
+
+fn hold(count: usize, servers: &[&str]) -> Outcome {
+    let mut streams = Vec::new();
+    for server in servers {
+        let server: SocketAddr = server.parse()?;
+        for _ in 0..count {
+            streams.push(open(server)?);
+        }
+    }
+    println!("holds {}", streams.len());
+    loop {
+        for stream in &mut streams {
+            // Nothing has come if the server is slow.
+            let _ = stream.read(&mut [0; 256]);
+            stream.write_all(b".")?;
+        }
+        thread::sleep(BEAT);
+    }
+}
+
+/// A connection that is not waited on, as soon as there is a server.
+fn open(server: SocketAddr) -> Result<TcpStream, Box<dyn Error>> {
+    loop {
+        if let Ok(stream) = TcpStream::connect(server) {
+            stream.set_nonblocking(true)?;
+            return Ok(stream);
+        }
+        thread::sleep(RETRY);
     }
 }
 

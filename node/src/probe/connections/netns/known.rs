@@ -60,6 +60,8 @@ pub(super) struct Here<'a> {
     pub(super) beat: u64,
     /// Most sockets to read.
     pub(super) limit: usize,
+    /// Whether connections that were closed are wanted too.
+    pub(super) remains: bool,
     /// Whether another source would have told of a connection worth a dump, and did not.
     pub(super) is_calm: bool,
 }
@@ -130,7 +132,8 @@ impl Connections {
         let mut extent = Extent::Whole;
         // If the counters know of no socket but the listeners, a dump would find none.
         if !here.counters.is_some_and(|counters| counters.agree(listeners, &[])) {
-            extent = reader.dump(Wanted::Connections { figures: true }, here.limit, &mut sockets)?;
+            let wanted = Wanted::Connections { figures: true, remains: here.remains };
+            extent = reader.dump(wanted, here.limit, &mut sockets)?;
             *dumped += 1;
         }
         self.has_unaccepted = has_unaccepted(&sockets);

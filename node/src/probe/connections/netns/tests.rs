@@ -193,6 +193,35 @@ fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
 }
 
 #[test]
+fn what_was_closed_is_told_of_only_if_it_is_wanted() {
+    with_new_netns(
+        || trio(Ipv4Addr::LOCALHOST),
+        |thread, mut trio| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let mut scanner = Scanner::new(Path::new(PROC));
+            let mut states = |remains| {
+                scanner.want_remains(remains);
+                let scans = scanner.scan(&namespaces, Instant::now());
+                let scan = scans.namespaces.iter().find(|scan| scan.netns == netns).expect("scanned");
+                let mut states: Vec<_> = scan.connections.iter().map(|socket| format!("{:?}", socket.state)).collect();
+                states.sort();
+                (states.join(" "), scans.dumped)
+            };
+            drop(trio.client);
+            assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
+            assert_eq!(states(true).0, "CloseWait FinWait2");
+            assert_eq!(states(false).0, "CloseWait");
+            drop(trio.server);
+            let (none, dumped) = states(false);
+            assert_eq!(none, "");
+            assert!(dumped <= 1, "our own namespace at most: the counters say that nothing is open");
+            assert_eq!(states(true).0, "TimeWait");
+        },
+    );
+}
+
+#[test]
 fn a_namespace_of_nothing_but_listeners_is_not_dumped() {
     with_new_netns(
         || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap(),

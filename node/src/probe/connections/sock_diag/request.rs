@@ -37,6 +37,8 @@ pub enum Wanted {
     Connections {
         /// Whether [`Socket::figures`] are told.
         figures: bool,
+        /// Whether what was closed is told of too. Of a host with many short connections that is nearly all there is.
+        remains: bool,
     },
     /// Of UDP, connected or not.
     Datagrams,
@@ -56,8 +58,9 @@ impl Wanted {
     pub(super) fn requests(self, sequence: u32) -> Vec<Vec<u8>> {
         match self {
             Self::Listeners => vec![dump_tcp(sequence, &[TCP_LISTEN], 0)],
-            Self::Connections { figures } => {
-                vec![dump_tcp(sequence, CONNECTED, if figures { WITH_INFO } else { 0 })]
+            Self::Connections { figures, remains } => {
+                let states = if remains { CONNECTED } else { OPEN };
+                vec![dump_tcp(sequence, states, if figures { WITH_INFO } else { 0 })]
             }
             Self::Datagrams => vec![dump_udp(sequence, AF_INET), dump_udp(sequence, AF_INET6)],
         }
@@ -66,6 +69,9 @@ impl Wanted {
 
 const CONNECTED: &[u8] =
     &[TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING];
+
+/// Those of [`State::is_open`](super::State::is_open).
+const OPEN: &[u8] = &[TCP_ESTABLISHED, TCP_CLOSE_WAIT];
 
 /// `idiag_ext`: a bit for each attribute, the first for number 1.
 const WITH_INFO: u8 = 1 << (INET_DIAG_INFO - 1);

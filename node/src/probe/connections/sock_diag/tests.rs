@@ -160,7 +160,7 @@ fn figures_are_refreshed_of_what_is_still_the_same_connection() {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         streams.push((client, listener.accept().unwrap().0));
     }
-    reader.dump(Wanted::Connections { figures: true }, NO_LIMIT, &mut sockets).unwrap();
+    reader.dump(Wanted::Connections { figures: true, remains: true }, NO_LIMIT, &mut sockets).unwrap();
     // Others may have left a `TIME_WAIT` with the same local address.
     let clients: Vec<_> =
         streams.iter().map(|(client, _)| (client.local_addr().unwrap(), client.peer_addr().unwrap())).collect();
