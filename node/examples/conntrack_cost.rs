@@ -7,13 +7,12 @@
 use std::error::Error;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use node::probe::connections::conntrack::{
-    Change, ENTRIES_MAX, Entry, Filter, Interest, Listener, Options, Reader, Table, Tuple, in_use,
+    Change, ENTRIES_MAX, Entry, Filter, Listener, Options, Reader, Table, Tuple,
 };
 use node::probe::connections::sock_diag::Extent;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,13 +42,12 @@ fn main() -> Result<()> {
     run("ip", &["link", "set", "lo", "up"], "")?;
     run("ip", &["route", "add", "default", "dev", "lo"], "")?;
     dump("an empty namespace")?;
-    println!("asking whether it is in use: {:?}", median(|| in_use(Path::new("/proc"))).0);
     run("nft", &["-f", "-"], RULES)?;
     let server = TcpListener::bind("0.0.0.0:80")?;
     for target in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 9, 9, 9)] {
         println!("\nshort connections to {target}");
         storm(&server, target, None)?;
-        for filter in [None, Some(Interest::All), Some(Interest::NatAndUdp)] {
+        for filter in [None, Some(Filter { has_ipvs: false })] {
             storm(&server, target, Some(filter))?;
         }
     }
@@ -90,7 +88,7 @@ fn dump(what: &str) -> Result<()> {
     let mut entries = Vec::new();
     let (time, result) = median(|| {
         entries.clear();
-        reader.dump(Interest::NatAndUdp, ENTRIES_MAX, &mut entries)
+        reader.dump(ENTRIES_MAX, &mut entries)
     });
     result?;
     println!("dump of {what}: {} of interest, {time:?}", entries.len());
@@ -98,15 +96,12 @@ fn dump(what: &str) -> Result<()> {
 }
 
 /// Connections as fast as wanted, with a listener or without.
-fn storm(server: &TcpListener, target: Ipv4Addr, filter: Option<Option<Interest>>) -> Result<()> {
-    let options = |interest: Option<Interest>| Options {
-        filter: interest.map(|interest| Filter { interest, has_ipvs: false }),
-        buffer_bytes: Options::BUFFER_BYTES,
-    };
-    let listener = filter.map(|interest| Listener::open(options(interest))).transpose()?;
+fn storm(server: &TcpListener, target: Ipv4Addr, filter: Option<Option<Filter>>) -> Result<()> {
+    let options = |filter| Options { filter, buffer_bytes: Options::BUFFER_BYTES };
+    let listener = filter.map(|filter| Listener::open(options(filter))).transpose()?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reading = listener.map(|listener| scope.spawn(|| read(listener, filter.flatten(), &is_over)));
+        let reading = listener.map(|listener| scope.spawn(|| read(listener, &is_over)));
         let before = cpu_time(ClockId::ThreadCPUTime);
         let connections = connect(server, SocketAddr::from((target, 80)));
         let spent = cpu_time(ClockId::ThreadCPUTime).saturating_sub(before);
@@ -114,9 +109,9 @@ fn storm(server: &TcpListener, target: Ipv4Addr, filter: Option<Option<Interest>
         let connections = connections?;
         let rate = f64::from(connections) / STORM.as_secs_f64();
         let name = match filter {
-            None => "nobody listens".to_owned(),
-            Some(None) => "no filter".to_owned(),
-            Some(Some(interest)) => format!("{interest:?}"),
+            None => "nobody listens",
+            Some(None) => "no filter",
+            Some(Some(_)) => "filtered",
         };
         print!("{name:15} {rate:6.0}/s, {:?} each for who makes them", spent / connections);
         if let Some(reading) = reading {
@@ -124,7 +119,7 @@ fn storm(server: &TcpListener, target: Ipv4Addr, filter: Option<Option<Interest>
             let share = seen.cpu.as_secs_f64() / STORM.as_secs_f64() * 100.0;
             let each = seen.cpu / u32::try_from(seen.events.max(1))?;
             print!("; {} events, {share:.2} % of a CPU to read and apply, {each:?} each", seen.events);
-            print!(", {} in the table, {} flows told, {} losses", seen.entries, seen.told, seen.losses);
+            print!(", {} in the table, {} losses", seen.entries, seen.losses);
         }
         println!();
         Ok(())
@@ -160,16 +155,14 @@ fn dial(target: SocketAddr) -> std::io::Result<TcpStream> {
 struct Seen {
     events: usize,
     entries: usize,
-    told: usize,
     losses: u32,
     cpu: Duration,
 }
 
-fn read(mut listener: Listener, filter: Option<Interest>, is_over: &AtomicBool) -> Result<Seen> {
-    let mut table = Table::new(filter.unwrap_or(Interest::All));
-    let (mut events, mut told, mut losses) = (0, 0, 0);
+fn read(mut listener: Listener, is_over: &AtomicBool) -> Result<Seen> {
+    let mut table = Table::default();
+    let (mut events, mut losses) = (0, 0);
     let mut changes = Vec::new();
-    let mut taken = Instant::now();
     let before = cpu_time(ClockId::ThreadCPUTime);
     let timeout = Timespec::try_from(GATHER)?;
     while !is_over.load(Ordering::Relaxed) {
@@ -180,10 +173,6 @@ fn read(mut listener: Listener, filter: Option<Interest>, is_over: &AtomicBool) 
         for change in changes.drain(..) {
             table.apply(change, now);
         }
-        if taken.elapsed() > Duration::from_secs(1) {
-            taken = now;
-            told += table.take_seen().len();
-        }
         if received.datagrams == 0 {
             let _ = poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&timeout));
         } else if !received.more {
@@ -191,7 +180,7 @@ fn read(mut listener: Listener, filter: Option<Interest>, is_over: &AtomicBool) 
         }
     }
     let cpu = cpu_time(ClockId::ThreadCPUTime).saturating_sub(before);
-    Ok(Seen { events, entries: table.len(), told: told + table.take_seen().len(), losses, cpu })
+    Ok(Seen { events, entries: table.len(), losses, cpu })
 }
 
 /// A connection from the `n`th client to a published port.
@@ -206,7 +195,7 @@ fn translated(n: usize) -> Entry {
 fn tables(count: usize) -> Result<()> {
     let entries: Vec<Entry> = (0..count).map(translated).collect();
     let before = resident()?;
-    let mut table = Table::new(Interest::NatAndUdp);
+    let mut table = Table::default();
     let start = cpu_time(ClockId::ThreadCPUTime);
     for entry in &entries {
         table.apply(Change::Seen(*entry), Instant::now());

@@ -1,14 +1,15 @@
 //! What the kernel's connection tracking knows and sockets do not: address translation in both directions, and flows that
-//! no socket tells of (UDP that is not connected; TCP that came and went).
+//! no connected socket stands for (UDP, SCTP).
 //!
 //! ```text
 //! dump ────reader──┐
-//!                  ├─parse─▶ changes ─▶ table ─▶ where does it really go, who is it really from, what came and went
+//!                  ├─parse─▶ changes ─▶ table ─▶ where does it really go, who is it really from, what else is open
 //! events ─listener─┘
 //! ```
 //!
 //! Conntrack is per network namespace, and sees only namespaces in which some firewall rule asks for it. The host's is
-//! [followed](spawn) by events; one of a container, where [`in_use`], is read with a [`Reader`] when there is need.
+//! [followed](spawn) by events. What a namespace of a container translates by rules of its own (a service mesh's sidecar,
+//! Docker's embedded DNS server) is not: connections made through that are shown as their sockets have them.
 //!
 //! Events alone are not enough: some are lost when they come faster than we read (the kernel says so, not which), and an
 //! entry made before anybody listened has none at all where `net.netfilter.nf_conntrack_events` is 2, the default. So a
@@ -29,8 +30,8 @@ pub use filter::Filter;
 pub use follower::{Follower, Health, spawn};
 pub use listener::{Listener, Options, Received};
 pub use parse::{Progress, parse};
-pub use reader::{ATTEMPTS_MAX, Error, Reader, has_ipvs, in_use};
-pub use table::{ENDED_MAX, ENTRIES_MAX, LINGER, LeftOut, Sighting, Table, Translation};
+pub use reader::{ATTEMPTS_MAX, Error, Reader, has_ipvs};
+pub use table::{ENTRIES_MAX, LINGER, Table, Translation};
 
 /// The addresses of packets in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +78,12 @@ impl Entry {
     pub fn is_translated(&self) -> bool {
         self.reply != self.original.mirrored()
     }
+
+    /// Whether it is one to hold: any of UDP and SCTP, and of TCP what is translated. Other sources tell of TCP itself.
+    #[must_use]
+    pub fn is_of_interest(&self) -> bool {
+        self.original.protocol != Protocol::Tcp || self.is_translated()
+    }
 }
 
 /// One thing that a dump or an event says.
@@ -86,29 +93,4 @@ pub enum Change {
     Seen(Entry),
     /// The kernel has dropped it: it timed out, or was deleted.
     Gone(Entry),
-}
-
-/// Which connections are worth following. Whatever is not translated and seen by other sources is left to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// All UDP and SCTP, and of TCP what is translated: another source tells of TCP itself.
-    NatAndUdp,
-    /// Also TCP connections, once they are established.
-    All,
-}
-
-impl Interest {
-    /// Whether an entry is one to hold while it is in this state.
-    #[must_use]
-    pub fn holds(self, entry: &Entry) -> bool {
-        entry.original.protocol != Protocol::Tcp
-            || entry.is_translated()
-            || self == Self::All && entry.assured && !entry.closed
-    }
-
-    /// Whether flows of `protocol` are told as such, and not only looked up.
-    #[must_use]
-    pub fn tells_of(self, protocol: Protocol) -> bool {
-        protocol != Protocol::Tcp || self == Self::All
-    }
 }

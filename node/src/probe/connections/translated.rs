@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use topology::fact::{Protocol, Source, SourceState};
 
-use super::conntrack::{self, Entry, Follower, Interest, Table};
+use super::conntrack::{self, Entry, Follower, Table};
 use super::tracker::Tracked;
 use super::tracker::translation::{Likely, Translation, Translations, Untranslated};
 use crate::probe::pace::share;
@@ -39,7 +39,6 @@ pub(super) struct Translated {
     stop: CancellationToken,
     runtime: Handle,
     follower: Option<Follower>,
-    interest: Option<Interest>,
     told: Option<Source>,
     told_losses: Option<u64>,
     told_cpu: Duration,
@@ -60,7 +59,6 @@ impl Translated {
             stop: stop.clone(),
             runtime: Handle::current(),
             follower: None,
-            interest: None,
             told: None,
             told_losses: None,
             told_cpu: Duration::ZERO,
@@ -105,11 +103,8 @@ impl Translated {
 
     fn start(&mut self) -> std::io::Result<()> {
         if self.follower.is_none() {
-            let interest = Interest::NatAndUdp;
             let _in_runtime = self.runtime.enter();
-            let (follower, _) = conntrack::spawn(&self.proc_root, interest, self.stop.clone())?;
-            self.follower = Some(follower);
-            self.interest = Some(interest);
+            self.follower = Some(conntrack::spawn(&self.proc_root, &self.stop)?);
         }
         Ok(())
     }
@@ -270,7 +265,7 @@ mod tests {
     #[test]
     fn connections_without_their_clients_port_are_translated_if_all_such_are_alike() {
         let now = Instant::now();
-        let mut table = Table::new(Interest::NatAndUdp);
+        let mut table = Table::default();
         let entries = [
             entry("172.17.0.2:4000", "10.0.0.9:80", "172.17.0.9:8000", "172.17.0.1:4000"),
             entry("172.17.0.2:4001", "10.0.0.9:80", "172.17.0.9:8000", "172.17.0.1:4001"),

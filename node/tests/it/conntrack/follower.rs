@@ -1,34 +1,37 @@
 //! The thread that follows conntrack.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use node::probe::connections::conntrack::{Follower, Health, Interest, spawn};
+use node::probe::connections::conntrack::{Follower, Health, spawn};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use topology::fact::SourceState;
 
 use super::world::{Place, World};
-use super::{PATIENCE, expected, flush, lines, traffic};
+use super::{expected, flush, lines, traffic};
+
+/// Longest wait for a change: without events it looks every 10 s.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A follower in a namespace, and how to stop it.
 struct Following {
     follower: Follower,
-    task: JoinHandle<()>,
     stop: CancellationToken,
 }
 
 impl Following {
     /// Follows from `place`.
-    fn start(place: &Place, proc_root: PathBuf, interest: Interest) -> Self {
+    fn start(place: &Place, proc_root: PathBuf) -> Self {
         let stop = CancellationToken::new();
-        let (runtime, of_task) = (tokio::runtime::Handle::current(), stop.clone());
-        let (follower, task) = place.run(move || {
+        let (runtime, its_stop) = (tokio::runtime::Handle::current(), stop.clone());
+        let follower = place.run(move || {
             let _entered = runtime.enter();
-            spawn(&proc_root, interest, of_task).expect("threads and descriptors are left")
+            spawn(&proc_root, &its_stop).expect("threads and descriptors are left")
         });
-        Self { follower, task, stop }
+        Self { follower, stop }
     }
 
     /// Waits for a health that is as wanted.
@@ -40,8 +43,14 @@ impl Following {
 
     async fn stop(self) {
         self.stop.cancel();
-        timeout(PATIENCE, self.task).await.expect("it stops").expect("no panic");
+        has_ended(self.follower.health()).await;
     }
+}
+
+/// Waits until the thread is there no longer.
+async fn has_ended(mut health: watch::Receiver<Health>) {
+    let closed = async { while health.changed().await.is_ok() {} };
+    timeout(PATIENCE, closed).await.expect("it ends");
 }
 
 fn proc() -> PathBuf {
@@ -49,29 +58,39 @@ fn proc() -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_table_follows_events_and_changes_of_interest() {
+async fn the_table_follows_events() {
     let world = World::new();
-    let following = Following::start(&world.gateway, proc(), Interest::NatAndUdp);
+    let following = Following::start(&world.gateway, proc());
     let health = following.until(|health| health.state == SourceState::Ok).await;
     assert_eq!((health.mode, health.reason.as_str(), health.losses, health.resyncs), ("events", "", 0, 1));
     let _kept = traffic(&world);
     // The health is told after the events it counts.
     following.until(|_| following.follower.table().len() == 8).await;
-    for (resyncs, interest) in [(2, Interest::All), (3, Interest::NatAndUdp)] {
-        following.follower.set_interest(interest);
-        following.until(|health| health.resyncs == resyncs).await;
-        assert_eq!(lines(following.follower.table().entries()), expected(interest));
-    }
     flush(&world);
     following.until(|_| following.follower.table().is_empty()).await;
     following.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_with_the_last_that_has_it() {
+    let world = World::new();
+    let Following { follower, stop } = Following::start(&world.gateway, proc());
+    let other = Following { follower: follower.clone(), stop: stop.clone() };
+    drop(follower);
+    other.until(|health| health.state == SourceState::Ok).await;
+    let _kept = traffic(&world);
+    other.until(|_| other.follower.table().len() == 8).await;
+    let health = other.follower.health();
+    drop(other);
+    has_ended(health).await;
+    assert!(!stop.is_cancelled(), "what else it stops goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_that_is_lost_is_counted_and_set_right() {
     const FLOWS: u16 = 25_000; // more than the queue holds
     let world = World::new();
-    let following = Following::start(&world.gateway, proc(), Interest::NatAndUdp);
+    let following = Following::start(&world.gateway, proc());
     following.until(|health| health.state == SourceState::Ok).await;
     {
         let _held = following.follower.table(); // meanwhile nobody reads
@@ -97,13 +116,12 @@ async fn without_events_it_dumps_and_says_so() {
     };
     set_events("0");
     let _kept = traffic(&world);
-    let following = Following::start(&world.gateway, proc(), Interest::All);
+    let following = Following::start(&world.gateway, proc());
     let health = following.until(|health| health.mode == "dumps").await;
     assert_eq!(health.state, SourceState::Degraded);
     assert!(health.reason.contains("nf_conntrack_events"), "{}", health.reason);
-    assert_eq!(lines(following.follower.table().entries()), expected(Interest::All));
+    assert_eq!(lines(following.follower.table().entries()), expected());
     set_events("2");
-    following.follower.set_interest(Interest::NatAndUdp); // which makes it look
     following.until(|health| health.mode == "events" && health.state == SourceState::Ok).await;
     following.stop().await;
 }
@@ -112,7 +130,7 @@ async fn without_events_it_dumps_and_says_so() {
 async fn a_kernel_without_conntrack_is_told_and_asked_again() {
     let empty = tempfile::tempdir().expect("a directory");
     let world = World::new();
-    let following = Following::start(&world.gateway, empty.path().to_owned(), Interest::All);
+    let following = Following::start(&world.gateway, empty.path().to_owned());
     let health = following.until(|health| health.reason.contains("nf_conntrack module")).await;
     assert_eq!((health.state, health.mode), (SourceState::Off, ""));
     let settings = empty.path().join("sys/net/netfilter");
@@ -131,7 +149,7 @@ async fn who_may_not_listen_is_told_the_way_out() {
         let none = CapabilitySet::empty();
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("fewer");
     });
-    let following = Following::start(&world.gateway, proc(), Interest::All);
+    let following = Following::start(&world.gateway, proc());
     let health = following.until(|health| health.reason.contains("root")).await;
     assert_eq!(health.state, SourceState::Off);
     assert!(health.reason.contains("CAP_NET_ADMIN"), "{}", health.reason);

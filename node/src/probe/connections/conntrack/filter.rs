@@ -4,7 +4,7 @@
 //! ```text
 //! UDP, SCTP                all
 //! TCP, translated          new and gone
-//! TCP otherwise            nothing, or, if we are interested in all of it, once it is established: that, and its end
+//! TCP otherwise            nothing
 //! ```
 //!
 //! A short TCP connection is six or seven events without it. When in doubt the filter lets pass: the table knows what to
@@ -16,14 +16,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
-use super::Interest;
-use super::parse::{ENTRY_GONE, FAMILY_HEADER_BYTES, attribute, protocol, status, tcp_state};
+use super::parse::{ENTRY_GONE, FAMILY_HEADER_BYTES, attribute, protocol, status};
 
 /// What is to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// What is of interest.
-    pub interest: Interest,
     /// IPVS has its connections tracked (`net.ipv4.vs.conntrack`).
     pub has_ipvs: bool,
 }
@@ -48,8 +45,7 @@ enum To {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Label {
     Tcp,
-    Update,
-    TcpGone,
+    NewOrGone,
     Accept,
     Drop,
 }
@@ -93,9 +89,8 @@ const TRANSLATED: u32 = status::SOURCE_NAT | status::DESTINATION_NAT;
 const WHOLE_MESSAGE: u32 = u32::MAX;
 
 /// The program for what is wanted.
-fn program(Filter { interest, has_ipvs }: Filter) -> Vec<Step> {
-    use Label::{Accept, Drop, Tcp, TcpGone, Update};
-    let if_translated = |no| if_set(TRANSLATED, To::Label(Accept), if has_ipvs { To::Label(Accept) } else { no });
+fn program(Filter { has_ipvs }: Filter) -> Vec<Step> {
+    use Label::{Accept, Drop, NewOrGone, Tcp};
     let mut steps = Vec::new();
     find(&mut steps, &[attribute::STATUS]);
     steps.push(Step::Do { code: LOAD_WORD_AT_X, operand: ATTRIBUTE_HEADER_BYTES });
@@ -108,34 +103,16 @@ fn program(Filter { interest, has_ipvs }: Filter) -> Vec<Step> {
 
     steps.push(Step::Here(Tcp));
     steps.push(Step::Do { code: LOAD_HALF_AT, operand: MESSAGE_TYPE_AT });
-    steps.push(if_equal(as_loaded(ENTRY_GONE), To::Label(TcpGone), To::Next));
+    steps.push(if_equal(as_loaded(ENTRY_GONE), To::Label(NewOrGone), To::Next));
     // What is new is created (`NLM_F_CREATE`); an update has no flags.
     steps.push(Step::Do { code: LOAD_HALF_AT, operand: MESSAGE_FLAGS_AT });
-    steps.push(if_equal(0, To::Label(Update), To::Next));
-    steps.push(Step::Do { code: LOAD_MEMORY, operand: STATUS });
-    steps.push(if_translated(To::Label(Drop)));
+    steps.push(if_equal(0, To::Label(Drop), To::Label(NewOrGone)));
 
-    steps.push(Step::Here(TcpGone));
+    steps.push(Step::Here(NewOrGone));
+    let otherwise = if has_ipvs { Accept } else { Drop };
     steps.push(Step::Do { code: LOAD_MEMORY, operand: STATUS });
-    steps.push(if_translated(To::Next));
-    if interest == Interest::All {
-        steps.push(if_set(status::ASSURED, To::Next, To::Label(Drop)));
-        load_tcp_state(&mut steps);
-        steps.push(if_equal(tcp_state::TIME_WAIT.into(), To::Label(Drop), To::Next)); // its end was told
-        steps.push(if_equal(tcp_state::CLOSE.into(), To::Label(Drop), To::Label(Accept)));
-    } else {
-        steps.push(Step::Do { code: RETURN, operand: 0 });
-    }
+    steps.push(if_set(TRANSLATED, To::Label(Accept), To::Label(otherwise)));
 
-    steps.push(Step::Here(Update));
-    if interest == Interest::All {
-        steps.push(Step::Do { code: LOAD_MEMORY, operand: STATUS });
-        steps.push(if_set(status::ASSURED, To::Next, To::Label(Drop)));
-        load_tcp_state(&mut steps);
-        for state in [tcp_state::ESTABLISHED, tcp_state::TIME_WAIT, tcp_state::CLOSE] {
-            steps.push(if_equal(state.into(), To::Label(Accept), To::Next));
-        }
-    }
     steps.push(Step::Here(Drop));
     steps.push(Step::Do { code: RETURN, operand: 0 });
     steps.push(Step::Here(Accept));
@@ -154,11 +131,6 @@ fn find(steps: &mut Vec<Step>, path: &[u16]) {
         steps.push(if_equal(0, To::Label(Label::Accept), To::Next));
     }
     steps.push(Step::Do { code: COPY_TO_X, operand: 0 });
-}
-
-fn load_tcp_state(steps: &mut Vec<Step>) {
-    find(steps, &[attribute::PROTOCOL_INFO, attribute::INFO_TCP, attribute::TCP_STATE]);
-    steps.push(Step::Do { code: LOAD_BYTE_AT_X, operand: ATTRIBUTE_HEADER_BYTES });
 }
 
 fn if_equal(operand: u32, yes: To, no: To) -> Step {

@@ -9,16 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use topology::fact::SourceState;
 
-use super::{Interest, Table};
+use super::{Error, Table};
 use crate::probe::connections::sock_diag::Extent;
 use schedule::Retry;
 use session::Session;
@@ -48,11 +47,12 @@ impl Health {
     }
 }
 
-/// Access to what the thread keeps. Clones share it.
+/// Access to what the thread keeps. Clones share it; when the last is dropped, the thread ends.
 #[derive(Clone, Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
     health: watch::Receiver<Health>,
+    _ends_with: Arc<DropGuard>,
 }
 
 impl Follower {
@@ -61,14 +61,7 @@ impl Follower {
         self.shared.table()
     }
 
-    /// Changes what is of interest: another source began to tell of TCP, or ceased to. In effect after the next dump, which
-    /// follows at once.
-    pub fn set_interest(&self, interest: Interest) {
-        self.table().set_interest(interest);
-        self.shared.wake();
-    }
-
-    /// How it does. Changes at once when that does, and else once a second at most.
+    /// How it does. Changes at once when that does, and else once a second at most. Closed when the thread has ended.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
@@ -76,35 +69,39 @@ impl Follower {
 }
 
 /// Starts to follow conntrack of the network namespace this thread is in, on a thread of its own, until `stop` is
-/// cancelled. The handle ends when the thread has. Whatever fails later is tried again, first after a second, at last
-/// every five minutes, and [`Follower::health`] says why.
+/// cancelled or nobody has the [`Follower`] any more. Neither waits for the thread, which ends within what it is at, a dump
+/// at most. Whatever fails later, even by a panic, is tried again, first after a second, at last every five minutes, and
+/// [`Follower::health`] says why.
 ///
 /// # Errors
 /// If there is no thread or no file descriptor for it.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn spawn(proc_root: &Path, interest: Interest, stop: CancellationToken) -> io::Result<(Follower, JoinHandle<()>)> {
+pub fn spawn(proc_root: &Path, stop: &CancellationToken) -> io::Result<Follower> {
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let shared = Arc::new(Shared { table: Mutex::new(Table::new(interest)), bell, is_stopped: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { table: Mutex::default(), bell, is_stopped: AtomicBool::new(false) });
     let (teller, health) = watch::channel(Health::at_start());
-    let (ended, has_ended) = oneshot::channel::<()>();
     let (of_thread, proc_root) = (Arc::clone(&shared), proc_root.to_owned());
-    let thread = std::thread::Builder::new().name("scope-conntrack".to_owned()).spawn(move || {
-        let _dropped_at_the_end = ended;
-        supervise(&teller, || run(&of_thread, Session::new(&of_thread, &proc_root, &teller)));
+    std::thread::Builder::new().name("scope-conntrack".to_owned()).spawn(move || {
+        run(&of_thread, Retry::default(), || Session::new(&of_thread, &proc_root, &teller), Session::run);
     })?;
-    let follower = Follower { shared, health };
-    let of_task = Arc::clone(&follower.shared);
-    let task = tokio::spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => of_task.stop(),
-            _ = has_ended => {}
-        }
-        // How it ended was said by its supervision.
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    let stop = stop.child_token();
+    let (of_task, ends_with) = (StopsDropped(Arc::clone(&shared)), stop.clone().drop_guard());
+    tokio::spawn(async move {
+        let _of_task = of_task;
+        stop.cancelled().await;
     });
-    Ok((follower, task))
+    Ok(Follower { shared, health, _ends_with: Arc::new(ends_with) })
+}
+
+/// Ends the thread when it is dropped: with its task, whether that has come to its end or the runtime has.
+struct StopsDropped(Arc<Shared>);
+
+impl Drop for StopsDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// What the thread and its [`Follower`]s share.
@@ -117,8 +114,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// Empty if somebody panicked at it: it may have been left half done.
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(|poisoned| {
+            let mut table = poisoned.into_inner();
+            *table = Table::default();
+            self.table.clear_poison();
+            table
+        })
     }
 
     fn stop(&self) {
@@ -147,19 +150,33 @@ impl Shared {
     }
 }
 
-/// One session after the other, with waits between them.
-fn run(shared: &Shared, mut session: Session<'_>) {
-    let mut retry = Retry::default();
+/// Goes from one `step` of a session to the next until it is stopped, with waits after failures. A panic costs the session
+/// and the table.
+fn run<'a>(
+    shared: &Shared,
+    mut retry: Retry,
+    begin: impl Fn() -> Session<'a>,
+    mut step: impl FnMut(&mut Session<'a>) -> Result<(), Error>,
+) {
+    let mut session = begin();
     while !shared.is_stopped() {
         let began = Instant::now();
-        if let Err(error) = session.run() {
-            session.say_off(error);
-            let wait = retry.after(began.elapsed());
-            if wait > STALE {
-                shared.table().resync(&[], Extent::Whole, Instant::now());
+        // Nothing that a panic leaves half done is used again.
+        let reason = match catch_unwind(AssertUnwindSafe(|| step(&mut session))) {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                session = begin();
+                *shared.table() = Table::default();
+                "it failed inside and is tried again; see the log".to_owned()
             }
-            rest(shared, Instant::now() + wait);
+        };
+        session.say_off(reason);
+        let wait = retry.after(began.elapsed());
+        if wait > STALE {
+            shared.table().resync(&[], Extent::Whole, Instant::now());
         }
+        rest(shared, Instant::now() + wait);
     }
 }
 
@@ -177,12 +194,61 @@ fn rest(shared: &Shared, until: Instant) {
     }
 }
 
-/// A panic ends this source alone.
-fn supervise(teller: &watch::Sender<Health>, work: impl FnOnce()) {
-    // Whatever a panic leaves half done, the table is only read from now on.
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        let reason = "it failed inside and was stopped; see the log".to_owned();
-        tracing::error!(reason, "conntrack source ended");
-        teller.send_modify(|health| (health.state, health.mode, health.reason) = (SourceState::Off, "", reason));
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::probe::connections::conntrack::{Change, Entry, Tuple};
+    use topology::fact::Protocol;
+
+    fn flow() -> Change {
+        let [source, destination] = [([10, 40, 0, 2], 40_001).into(), ([10, 41, 0, 2], 53).into()];
+        let original = Tuple { protocol: Protocol::Udp, source, destination };
+        let (reply, bytes) = (original.mirrored(), None);
+        Change::Seen(Entry { original, reply, zone: 0, replied: true, assured: true, closed: false, bytes })
+    }
+
+    #[test]
+    fn after_a_panic_another_session_goes_on_with_an_empty_table() {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a descriptor is left");
+        let shared = Shared { table: Mutex::default(), bell, is_stopped: AtomicBool::new(false) };
+        let (teller, health) = watch::channel(Health { losses: 3, ..Health::at_start() });
+        let begun = AtomicU32::new(0);
+        let begin = || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            Session::new(&shared, Path::new("/proc"), &teller)
+        };
+        let mut steps = 0;
+        run(&shared, Retry { next: Duration::ZERO }, begin, |_| {
+            steps += 1;
+            match steps {
+                1 => {
+                    shared.table().apply(flow(), Instant::now());
+                    panic!("on purpose");
+                }
+                2 => {
+                    let mut table = shared.table();
+                    assert!(table.is_empty());
+                    table.apply(flow(), Instant::now());
+                    panic!("on purpose, at the table");
+                }
+                3 => {
+                    let health = health.borrow().clone();
+                    assert_eq!((health.state, health.mode, health.losses), (SourceState::Off, "", 3));
+                    assert!(health.reason.contains("failed inside"), "{}", health.reason);
+                    assert!(shared.table().is_empty());
+                    shared.table().apply(flow(), Instant::now());
+                    Err(Error::Denied)
+                }
+                _ => {
+                    assert_eq!(health.borrow().reason, Error::Denied.to_string());
+                    assert_eq!(shared.table().len(), 1, "an error costs no table");
+                    shared.stop();
+                    Ok(())
+                }
+            }
+        });
+        assert_eq!((steps, begun.into_inner()), (4, 3));
     }
 }

@@ -35,7 +35,7 @@ pub(super) mod attribute {
     pub(in super::super) const TUPLE_ORIGINAL: u16 = 1;
     pub(super) const TUPLE_REPLY: u16 = 2;
     pub(in super::super) const STATUS: u16 = 3;
-    pub(in super::super) const PROTOCOL_INFO: u16 = 4;
+    pub(super) const PROTOCOL_INFO: u16 = 4;
     pub(super) const COUNTERS_ORIGINAL: u16 = 9;
     pub(super) const COUNTERS_REPLY: u16 = 10;
     pub(super) const ZONE: u16 = 18;
@@ -49,24 +49,23 @@ pub(super) mod attribute {
     pub(in super::super) const PROTOCOL_NUMBER: u16 = 1;
     pub(super) const PROTOCOL_SOURCE_PORT: u16 = 2;
     pub(super) const PROTOCOL_DESTINATION_PORT: u16 = 3;
-    pub(in super::super) const INFO_TCP: u16 = 1;
-    pub(in super::super) const TCP_STATE: u16 = 1;
+    pub(super) const INFO_TCP: u16 = 1;
+    pub(super) const TCP_STATE: u16 = 1;
     pub(super) const COUNTERS_BYTES: u16 = 2;
 }
 
 /// `enum ip_conntrack_status`.
 pub(super) mod status {
     pub(super) const SEEN_REPLY: u32 = 1 << 1;
-    pub(in super::super) const ASSURED: u32 = 1 << 2;
+    pub(super) const ASSURED: u32 = 1 << 2;
     pub(in super::super) const SOURCE_NAT: u32 = 1 << 4;
     pub(in super::super) const DESTINATION_NAT: u32 = 1 << 5;
 }
 
 /// `enum tcp_conntrack`.
-pub(super) mod tcp_state {
-    pub(in super::super) const ESTABLISHED: u8 = 3;
-    pub(in super::super) const TIME_WAIT: u8 = 7;
-    pub(in super::super) const CLOSE: u8 = 8;
+mod tcp_state {
+    pub(super) const TIME_WAIT: u8 = 7;
+    pub(super) const CLOSE: u8 = 8;
 }
 
 /// IP protocol numbers.

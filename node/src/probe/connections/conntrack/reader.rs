@@ -1,7 +1,7 @@
 //! Dumps of the conntrack table of the network namespace the calling thread is in.
 //!
 //! The kernel's table is one for the whole machine, as that of sockets is: a dump walks all of it and picks out the
-//! namespace's, v4 and v6 at once. So [`in_use`] is asked first where most likely nothing is tracked.
+//! namespace's, v4 and v6 at once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::parse::{ENTRY_GET, FAMILY_HEADER_BYTES};
-use super::{Change, Entry, Interest, parse};
+use super::{Change, Entry, parse};
 use crate::probe::connections::sock_diag::Extent;
 
 /// Why a dump failed, or listening did.
@@ -76,15 +76,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Appends to `entries` those that are of interest in the namespace the calling thread is in, at most `limit`. An entry
+    /// Appends to `entries` those that are [of interest](Entry::is_of_interest) in the namespace the calling thread is in, at most `limit`. An entry
     /// that moves while it is read may come twice.
     ///
     /// # Errors
     /// [`Error`]; `entries` is then as it was.
-    pub fn dump(&mut self, interest: Interest, limit: usize, entries: &mut Vec<Entry>) -> Result<Extent, Error> {
+    pub fn dump(&mut self, limit: usize, entries: &mut Vec<Entry>) -> Result<Extent, Error> {
         let before = entries.len();
         for _ in 0..ATTEMPTS_MAX {
-            match self.attempt(interest, before.saturating_add(limit), entries) {
+            match self.attempt(before.saturating_add(limit), entries) {
                 Ok(Some(extent)) => return Ok(extent),
                 Ok(None) | Err(Error::Netlink(Errno::NOBUFS)) => entries.truncate(before),
                 Err(error) => {
@@ -97,12 +97,7 @@ impl Reader {
     }
 
     /// One dump on a socket of its own: one cannot be broken off but by closing. `None` if something is missing.
-    fn attempt(
-        &mut self,
-        interest: Interest,
-        len_max: usize,
-        entries: &mut Vec<Entry>,
-    ) -> Result<Option<Extent>, Error> {
+    fn attempt(&mut self, len_max: usize, entries: &mut Vec<Entry>) -> Result<Option<Extent>, Error> {
         let netlink = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(|error| Error::netlink(&error))?;
         set_socket_timeout(&netlink, Timeout::Recv, Some(ANSWER_TIMEOUT)).map_err(Error::Netlink)?;
         self.sequence = self.sequence.wrapping_add(1);
@@ -116,7 +111,7 @@ impl Reader {
             let progress = parse(&self.buffer, Some(sequence), &mut self.changes)?;
             incomplete |= progress.incomplete;
             entries.extend(self.changes.iter().filter_map(|change| match change {
-                Change::Seen(entry) if interest.holds(entry) => Some(*entry),
+                Change::Seen(entry) if entry.is_of_interest() => Some(*entry),
                 _ => None,
             }));
             if entries.len() > len_max {
@@ -153,13 +148,6 @@ fn request(sequence: u32) -> [u8; REQUEST_BYTES] {
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
     bytes
-}
-
-/// Whether conntrack holds anything in the network namespace the calling thread is in: `/proc/sys/net` shows everyone
-/// their own count. One read of a small file, for a dump that walks the table of the whole machine.
-#[must_use]
-pub fn in_use(proc_root: &Path) -> bool {
-    setting(proc_root, "netfilter/nf_conntrack_count").is_some_and(|count| count > 0)
 }
 
 /// Whether IPVS has the connections it translates tracked in the network namespace the calling thread is in. They have not

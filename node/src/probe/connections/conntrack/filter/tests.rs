@@ -43,55 +43,43 @@ fn passed(filter: Option<Filter>) -> BTreeMap<u16, Vec<String>> {
 fn of_recorded_events_those_pass_that_tell_something() {
     let every = "new answered established gone";
     let cases = [
-        // client port: all events; those of NAT and UDP; those of interest when all is
-        (0, "ICMP ICMP ICMP", "", ""),
-        (40001, every, "new gone", "new established gone"), // published port
-        (40002, every, "new gone", "new established gone"), // masquerade
-        (40003, every, "new gone", "new established gone"), // hairpin
-        (40004, every, "new gone", "new established gone"), // published port, v6
-        (40005, every, "", "established gone"),
-        (40006, "new answered gone", "new answered gone", "new answered gone"), // UDP from here
-        (40007, "new answered gone", "new answered gone", "new answered gone"),
-        (40008, "new answered gone", "new answered gone", "new answered gone"),
-        (40009, "new gone", "new gone", "new gone"),
-        (40010, every, "", "established gone"),
+        // client port: all events; those that pass
+        (0, "ICMP ICMP ICMP", ""),
+        (40001, every, "new gone"), // published port
+        (40002, every, "new gone"), // masquerade
+        (40003, every, "new gone"), // hairpin
+        (40004, every, "new gone"), // published port, v6
+        (40005, every, ""),
+        (40006, "new answered gone", "new answered gone"), // UDP from here
+        (40007, "new answered gone", "new answered gone"),
+        (40008, "new answered gone", "new answered gone"),
+        (40009, "new gone", "new gone"),
+        (40010, every, ""),
         // Established, then closed in three steps.
-        (
-            40011,
-            "new answered established established established closed gone",
-            "new gone",
-            "new established closed gone",
-        ),
+        (40011, "new answered established established established closed gone", "new gone"),
     ];
-    for (interest, column) in [(None, 0), (Some(Interest::NatAndUdp), 1), (Some(Interest::All), 2)] {
-        let passed = passed(interest.map(|interest| Filter { interest, has_ipvs: false }));
-        for (port, all, nat_and_udp, everything) in cases {
-            let want = [all, nat_and_udp, everything][column];
+    for (filter, column) in [(None, 0), (Some(Filter { has_ipvs: false }), 1)] {
+        let passed = passed(filter);
+        for (port, all, some) in cases {
             let got = passed.get(&port).map_or(String::new(), |events| events.join(" "));
-            assert_eq!(got, want, "{interest:?} {port}");
+            assert_eq!(got, [all, some][column], "{filter:?} {port}");
         }
     }
 }
 
 #[test]
 fn where_ipvs_translates_the_start_and_end_of_all_tcp_passes() {
-    let cases = [
-        (Interest::NatAndUdp, "new gone", "new gone"),
-        (Interest::All, "new established gone", "new established closed gone"),
-    ];
-    for (interest, open, closed) in cases {
-        let passed = passed(Some(Filter { interest, has_ipvs: true }));
-        for (port, want) in [(40001, open), (40005, open), (40010, open), (40011, closed)] {
-            assert_eq!(passed[&port].join(" "), want, "{interest:?} {port}");
-        }
-        assert!(!passed.contains_key(&0), "no ICMP");
+    let passed = passed(Some(Filter { has_ipvs: true }));
+    for port in [40001, 40005, 40010, 40011] {
+        assert_eq!(passed[&port].join(" "), "new gone", "{port}");
     }
+    assert!(!passed.contains_key(&0), "no ICMP");
 }
 
 #[test]
 fn what_is_no_event_passes() {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
-    attach(&ours, Filter { interest: Interest::NatAndUdp, has_ipvs: false }).unwrap();
+    attach(&ours, Filter { has_ipvs: false }).unwrap();
     for datagram in [vec![0; 20], vec![0xff; 200]] {
         theirs.send(&datagram).unwrap();
         let mut buffer = [0; 1024];

@@ -41,11 +41,6 @@ impl Repair {
         self.due = self.due.min(self.dumped_at + self.cost * COST_PART_AFTER_LOSS);
     }
 
-    /// One is wanted now, whatever it costs.
-    pub(super) fn ask(&mut self, now: Instant) {
-        self.due = self.due.min(now);
-    }
-
     /// How long until then.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.due.saturating_duration_since(now)
@@ -55,7 +50,7 @@ impl Repair {
 /// How long to wait after failures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
-    next: Duration,
+    pub(super) next: Duration,
 }
 
 impl Default for Retry {
@@ -100,8 +95,6 @@ mod tests {
                 repair.lost();
             }
             assert_eq!(repair.wait(start), want, "{cost:?} {is_lost}");
-            repair.ask(start);
-            assert_eq!(repair.wait(start), Duration::ZERO, "asked for");
         }
     }
 

@@ -10,9 +10,7 @@ use topology::fact::SourceState;
 use super::schedule::{POLL_EVERY, REPAIR_EVERY, Repair};
 use super::{Health, Shared};
 use crate::probe::connections::conntrack::reader::{has_ipvs, setting};
-use crate::probe::connections::conntrack::{
-    Change, ENTRIES_MAX, Entry, Error, Filter, Interest, Listener, Options, Reader,
-};
+use crate::probe::connections::conntrack::{Change, ENTRIES_MAX, Entry, Error, Filter, Listener, Options, Reader};
 use crate::probe::connections::sock_diag::Extent;
 use crate::probe::pace::thread_cpu_time;
 
@@ -44,7 +42,11 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Counts on from what was told.
     pub(super) fn new(shared: &'a Shared, proc_root: &Path, teller: &'a watch::Sender<Health>) -> Self {
+        let told = teller.borrow();
+        let (losses, resyncs) = (told.losses, told.resyncs);
+        drop(told);
         Self {
             shared,
             proc_root: proc_root.to_owned(),
@@ -54,8 +56,8 @@ impl<'a> Session<'a> {
             reader: Reader::default(),
             entries: Vec::new(),
             changes: Vec::new(),
-            losses: 0,
-            resyncs: 0,
+            losses,
+            resyncs,
             lost_at: None,
             forgotten: 0,
             is_too_small: false,
@@ -77,7 +79,7 @@ impl<'a> Session<'a> {
     }
 
     fn filter(&self) -> Filter {
-        Filter { interest: self.shared.table().interest(), has_ipvs: has_ipvs(&self.proc_root) }
+        Filter { has_ipvs: has_ipvs(&self.proc_root) }
     }
 
     /// With events.
@@ -87,9 +89,6 @@ impl<'a> Session<'a> {
         let mut repair = Repair::new(REPAIR_EVERY, Instant::now());
         let mut has_caught_up = true;
         while !self.shared.is_stopped() {
-            if self.shared.table().interest() != filter.interest {
-                repair.ask(Instant::now());
-            }
             // Not before the queue is empty: after a loss the kernel adds nothing to it until then.
             if has_caught_up && repair.wait(Instant::now()).is_zero() {
                 if !self.has_events()? {
@@ -100,7 +99,7 @@ impl<'a> Session<'a> {
                     listener.filter(wanted)?;
                     filter = wanted;
                 }
-                self.resync(filter.interest, &mut repair)?;
+                self.resync(&mut repair)?;
             }
             let received = listener.receive(&mut self.changes)?;
             self.apply();
@@ -123,17 +122,12 @@ impl<'a> Session<'a> {
     /// Without events.
     fn poll(&mut self) -> Result<(), Error> {
         let mut repair = Repair::new(POLL_EVERY, Instant::now());
-        let mut interest = self.shared.table().interest();
         while !self.shared.is_stopped() {
-            let wanted = self.shared.table().interest();
-            if std::mem::replace(&mut interest, wanted) != wanted {
-                repair.ask(Instant::now());
-            }
             if repair.wait(Instant::now()).is_zero() {
                 if self.has_events()? {
                     return Ok(());
                 }
-                self.resync(interest, &mut repair)?;
+                self.resync(&mut repair)?;
             }
             self.tell(DUMPS);
             self.shared.wait(None, repair.wait(Instant::now()).min(self.until_told()));
@@ -141,13 +135,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn resync(&mut self, interest: Interest, repair: &mut Repair) -> Result<(), Error> {
+    fn resync(&mut self, repair: &mut Repair) -> Result<(), Error> {
         let before = thread_cpu_time();
         self.entries.clear();
-        let extent = self.reader.dump(interest, ENTRIES_MAX, &mut self.entries)?;
+        let extent = self.reader.dump(ENTRIES_MAX, &mut self.entries)?;
         let mut table = self.shared.table();
         table.resync(&self.entries, extent, Instant::now());
-        let forgotten = table.left_out().forgotten;
+        let forgotten = table.forgotten();
         drop(table);
         self.entries = Vec::new(); // as large as the table, and not needed for a minute
         self.is_too_small = extent == Extent::Truncated || forgotten > self.forgotten;
@@ -175,9 +169,9 @@ impl<'a> Session<'a> {
         if self.is_behind { TELL_EVERY.min(until_forgiven) } else { until_forgiven }
     }
 
-    /// Says that it is off, and why.
-    pub(super) fn say_off(&mut self, error: Error) {
-        self.say(SourceState::Off, "", error.to_string());
+    /// Says that it is off for now, and why.
+    pub(super) fn say_off(&mut self, reason: String) {
+        self.say(SourceState::Off, "", reason);
     }
 
     fn tell(&mut self, mode: &'static str) {

@@ -1,12 +1,13 @@
-//! The entries of a table, to be found by their number, by either tuple, and by age.
+//! The entries of a table, to be found by their number, by either tuple, and by how little they are missed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use hashbrown::HashTable;
+use topology::fact::Protocol;
 
-use super::{ENTRIES_MAX, LINGER, Sighting, Stage};
+use super::LINGER;
 use crate::probe::connections::conntrack::{Entry, Tuple};
 
 /// Names a flow for as long as the table lives: they are counted up, so the smallest is the oldest.
@@ -14,31 +15,32 @@ pub(super) type Number = u64;
 
 /// An entry, and what came of it.
 #[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) entry: Entry,
-    pub(super) first: Instant,
-    pub(super) last: Instant,
+struct Flow {
+    entry: Entry,
     /// The dump after which it was last heard of.
-    pub(super) generation: u32,
-    /// How much of it was.
-    pub(super) told: Stage,
-    /// It is among those to be told.
-    pub(super) is_news: bool,
-    /// Its end was told, or was not to be.
-    pub(super) is_over: bool,
+    generation: u32,
     /// It can still be looked up, but is there no longer.
     is_lingering: bool,
 }
 
-impl Flow {
-    pub(super) fn update(&mut self, entry: Entry, generation: u32, now: Instant) {
-        self.entry = Entry { bytes: entry.bytes.or(self.entry.bytes), ..entry };
-        self.generation = generation;
-        self.last = now;
-    }
+/// How much a flow that is there would be missed, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Its sockets are gone, and the kernel will soon have forgotten it too.
+    Closed,
+    /// Short as a rule, and conntrack knows of no end: it is there until nothing was sent for a while.
+    Udp,
+    /// Perhaps a connection for days, of which no event will tell again.
+    Connection,
+}
 
-    pub(super) fn sighting(&self) -> Sighting {
-        Sighting { entry: self.entry, first: self.first, last: self.last, is_over: self.is_over }
+impl Rank {
+    fn of(entry: &Entry) -> Self {
+        match entry.original.protocol {
+            _ if entry.closed => Self::Closed,
+            Protocol::Udp => Self::Udp,
+            _ => Self::Connection,
+        }
     }
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Flows {
     by_original: HashTable<Number>,
     /// Of translated ones only.
     by_reply: HashTable<Number>,
+    /// Those that are there.
+    by_rank: BTreeSet<(Rank, Number)>,
     /// Those that can still be looked up, and since when they have been gone.
     lingering: VecDeque<(Instant, Number)>,
     next: Number,
@@ -58,29 +62,30 @@ pub(super) struct Flows {
 impl Flows {
     /// How many are there, those that linger not counted.
     pub(super) fn len(&self) -> usize {
-        self.flows.len() - self.lingering.len()
+        self.by_rank.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.flows.len() >= ENTRIES_MAX
+    /// How many are held, those that linger counted.
+    pub(super) fn held(&self) -> usize {
+        self.flows.len()
     }
 
-    /// Those that are there, the oldest first.
-    pub(super) fn live(&self) -> impl Iterator<Item = &Flow> {
-        self.flows.values().filter(|flow| !flow.is_lingering)
+    /// Entries that are there, the oldest first.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.flows.values().filter(|flow| !flow.is_lingering).map(|flow| &flow.entry)
     }
 
-    /// Numbers of those that are there and for which `wanted` holds.
-    pub(super) fn numbers_where(&self, wanted: impl Fn(&Flow) -> bool) -> Vec<Number> {
-        let is_wanted = |(_, flow): &(&Number, &Flow)| !flow.is_lingering && wanted(flow);
-        self.flows.iter().filter(is_wanted).map(|(number, _)| *number).collect()
+    /// Numbers of those that are there and were last heard of before the dump `generation`.
+    pub(super) fn not_of(&self, generation: u32) -> Vec<Number> {
+        let is_older = |(_, flow): &(&Number, &Flow)| !flow.is_lingering && flow.generation != generation;
+        self.flows.iter().filter(is_older).map(|(number, _)| *number).collect()
     }
 
     /// The flow that is there with the addresses and in the zone of `entry`.
     pub(super) fn number_of(&self, entry: &Entry) -> Option<Number> {
         let hash = self.hasher.hash_one(entry.original);
         let is_same = |number: &Number| {
-            let flow = self.get(*number);
+            let flow = self.flow(*number);
             !flow.is_lingering && flow.entry.original == entry.original && flow.entry.zone == entry.zone
         };
         self.by_original.find(hash, is_same).copied()
@@ -99,35 +104,30 @@ impl Flows {
     }
 
     fn best(&self, numbers: impl Iterator<Item = Number>, is_meant: impl Fn(&Entry) -> bool) -> Option<&Entry> {
-        let meant = numbers.filter(|number| is_meant(&self.get(*number).entry));
-        let best = meant.max_by_key(|number| (!self.get(*number).is_lingering, *number))?;
-        Some(&self.get(best).entry)
+        let meant = numbers.filter(|number| is_meant(self.get(*number)));
+        let best = meant.max_by_key(|number| (!self.flow(*number).is_lingering, *number))?;
+        Some(self.get(best))
     }
 
     /// # Panics
     /// If there is none: for numbers that come from an index.
-    pub(super) fn get(&self, number: Number) -> &Flow {
+    pub(super) fn get(&self, number: Number) -> &Entry {
+        &self.flow(number).entry
+    }
+
+    fn flow(&self, number: Number) -> &Flow {
         self.flows.get(&number).expect("the indices name no flow that was removed")
     }
 
-    /// # Panics
-    /// As [`Self::get`].
-    pub(super) fn get_mut(&mut self, number: Number) -> &mut Flow {
+    fn flow_mut(&mut self, number: Number) -> &mut Flow {
         self.flows.get_mut(&number).expect("the indices name no flow that was removed")
     }
 
-    /// The flow if it is still there, for numbers that were kept.
-    pub(super) fn live_mut(&mut self, number: Number) -> Option<&mut Flow> {
-        self.flows.get_mut(&number).filter(|flow| !flow.is_lingering)
-    }
-
-    pub(super) fn insert(&mut self, entry: Entry, now: Instant) -> Number {
+    pub(super) fn insert(&mut self, entry: Entry, generation: u32) {
         let number = self.next;
         self.next += 1;
-        let is_over = entry.closed; // long ago, for all we know
-        let (told, is_news, is_lingering) = (Stage::Untold, false, false);
-        let flow = Flow { entry, first: now, last: now, generation: 0, told, is_news, is_over, is_lingering };
-        self.flows.insert(number, flow);
+        self.flows.insert(number, Flow { entry, generation, is_lingering: false });
+        self.by_rank.insert((Rank::of(&entry), number));
         let (flows, hasher) = (&self.flows, &self.hasher);
         let of = |number: &Number| &flows[number].entry;
         let hash = hasher.hash_one(entry.original);
@@ -136,22 +136,43 @@ impl Flows {
             let hash = hasher.hash_one(entry.reply);
             self.by_reply.insert_unique(hash, number, |number| hasher.hash_one(of(number).reply));
         }
-        number
+    }
+
+    /// Was heard of again, with the same addresses.
+    ///
+    /// # Panics
+    /// As [`Self::get`].
+    pub(super) fn update(&mut self, number: Number, entry: Entry, generation: u32) {
+        let flow = self.flow_mut(number);
+        let before = Rank::of(&flow.entry);
+        flow.entry = Entry { bytes: entry.bytes.or(flow.entry.bytes), ..entry };
+        flow.generation = generation;
+        let rank = Rank::of(&entry);
+        if rank != before {
+            self.by_rank.remove(&(before, number));
+            self.by_rank.insert((rank, number));
+        }
     }
 
     /// It is there no longer. If it was translated, it can be looked up for a while.
+    ///
+    /// # Panics
+    /// As [`Self::get`].
     pub(super) fn let_go(&mut self, number: Number, now: Instant) {
-        let flow = self.get_mut(number);
+        let flow = self.flow_mut(number);
         if !flow.entry.is_translated() {
             return self.remove(number);
         }
         flow.is_lingering = true;
+        let rank = Rank::of(&flow.entry);
+        self.by_rank.remove(&(rank, number));
         self.lingering.push_back((now, number));
     }
 
-    /// Removes a flow for good, one that does not linger.
-    pub(super) fn remove(&mut self, number: Number) {
+    /// Removes a flow for good; from the queue of those that linger the caller has taken it.
+    fn remove(&mut self, number: Number) {
         let Some(flow) = self.flows.remove(&number) else { return };
+        self.by_rank.remove(&(Rank::of(&flow.entry), number));
         let in_index = |index: &mut HashTable<Number>, tuple: Tuple| {
             if let Ok(found) = index.find_entry(self.hasher.hash_one(tuple), |other| *other == number) {
                 found.remove();
@@ -161,10 +182,11 @@ impl Flows {
         in_index(&mut self.by_reply, flow.entry.reply);
     }
 
-    /// Removes the one that is missed least: the one that went first, else the oldest. Returns whether it was still there.
+    /// Removes the one that is missed least: of those that linger the one that went first, else the oldest of the lowest
+    /// rank. Returns whether it was still there.
     pub(super) fn forget_one(&mut self) -> bool {
         let gone = self.lingering.pop_front().map(|(_, number)| number);
-        if let Some(number) = gone.or_else(|| self.flows.first_key_value().map(|(number, _)| *number)) {
+        if let Some(number) = gone.or_else(|| self.by_rank.first().map(|(_, number)| *number)) {
             self.remove(number);
         }
         gone.is_none()
@@ -173,13 +195,6 @@ impl Flows {
     /// Removes what went too long ago to be looked up.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((_, number)) = self.lingering.pop_front_if(|(at, _)| now.duration_since(*at) >= LINGER) {
-            self.remove(number);
-        }
-    }
-
-    /// Removes those that are there and for which `wanted` does not hold.
-    pub(super) fn retain(&mut self, wanted: impl Fn(&Flow) -> bool) {
-        for number in self.numbers_where(|flow| !wanted(flow)) {
             self.remove(number);
         }
     }
