@@ -94,7 +94,8 @@ check-page: $(MODULES)
 lint: $(PAGE)
 	@echo "== lints"
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
-	cargo clippy --locked --package scope --test e2e --test probe-cost -- --deny warnings
+	cargo clippy --locked --package scope --test e2e --test probe-cost --example traffic -- --deny warnings
+	cargo clippy --locked --package scope --no-default-features -- --deny warnings
 
 .PHONY: unit
 unit: $(PAGE) ## unit, property and simulation tests: no root, no Docker

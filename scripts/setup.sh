@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing, and says which and why. Silent when nothing is.
+# Installs the Debian packages that are missing, and says which and why. Silent when nothing is. What the program does
+# without is installed if it can be, and no more.
 #   scripts/setup.sh run     what `make run` needs
 #   scripts/setup.sh test    that, and what the tests need
 set -euo pipefail
@@ -8,6 +9,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 packages=()
+wanted=()
 
 # need PACKAGE WHY COMMAND...: queues the package unless the command succeeds.
 need() {
@@ -16,6 +18,15 @@ need() {
     if "$@" >/dev/null 2>&1; then return; fi
     echo "setup: $package is missing ($why)"
     packages+=("$package")
+}
+
+# want PACKAGE WHY COMMAND...: the same of a package that can be done without.
+want() {
+    local package=$1 why=$2
+    shift 2
+    if "$@" >/dev/null 2>&1; then return; fi
+    echo "setup: $package is missing ($why): the rest works without"
+    wanted+=("$package")
 }
 
 # fail MESSAGE: one line about what only a person can install.
@@ -45,16 +56,22 @@ node_is_recent() {
     version=$(node --version) && printf '20.19\n%s\n' "${version#v}" | sort -CV
 }
 
-need_for_run() {
+need_for_both() {
     has cargo || fail "Rust is missing: see https://rustup.rs"
     node_is_recent || fail "Node.js 20.19 or newer is missing: see https://nodejs.org"
     has npm || fail "npm is missing: it comes with Node.js"
     need gcc "links the program" has cc
     need libc6-dev "links the program" test -e /usr/include/stdlib.h
-    need clang "compiles what runs in the kernel" has clang
+}
+
+need_for_run() {
+    need_for_both
+    want clang "compiles what runs in the kernel" has clang
 }
 
 need_for_test() {
+    need_for_both
+    need clang "compiles what runs in the kernel" has clang
     cargo fmt --version >/dev/null 2>&1 || fail "rustfmt is missing: rustup component add rustfmt"
     cargo clippy --version >/dev/null 2>&1 || fail "clippy is missing: rustup component add clippy"
     need docker.io "the tests start their own daemon" has dockerd
@@ -73,29 +90,30 @@ need_for_test() {
     need chromium "the page is tested in a browser" has chromium
 }
 
+# install PACKAGE...
 install() {
     local root=()
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo || fail "install as root: apt-get install ${packages[*]}"
+        has sudo || fail "install as root: apt-get install $*"
         root=(sudo)
     fi
-    has apt-get || fail "no apt-get here, install by other means: ${packages[*]}"
-    echo "setup: installing ${packages[*]}"
+    has apt-get || fail "no apt-get here, install by other means: $*"
+    echo "setup: installing $*"
     "${root[@]}" apt-get update --quiet=2
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --quiet=2 --no-install-recommends "${packages[@]}"
+        apt-get install --yes --quiet=2 --no-install-recommends "$@"
 }
 
 case ${1:-} in
 run) need_for_run ;;
-test)
-    need_for_run
-    need_for_test
-    ;;
+test) need_for_test ;;
 *) fail "say what for: run or test" ;;
 esac
 
-if [ ${#packages[@]} -gt 0 ]; then install; fi
+if [ ${#packages[@]} -gt 0 ]; then install "${packages[@]}"; fi
+if [ ${#wanted[@]} -gt 0 ]; then
+    (install "${wanted[@]}") || echo "setup: going on without ${wanted[*]}"
+fi
 
 if [ "$1" = test ] && ! cargo fuzz --version >/dev/null 2>&1; then
     echo "setup: installing cargo-fuzz"

@@ -13,7 +13,7 @@ use crate::graph::{Change, HostGraph};
 use crate::id::{PeerId, Timestamp};
 use crate::life::Life;
 use crate::resolve::{self, Asked, Askers, Edge, Index, Relation, Source, Surroundings};
-use crate::services::{Rule, Services};
+use crate::services::{self, Rule, Services};
 
 /// What one host says and what follows from it.
 #[derive(Clone, Debug)]
@@ -110,8 +110,9 @@ pub struct Writer {
     cluster: Cluster,
     index: Index,
     askers: Askers,
-    /// What operators call services, by host, and what follows from it for all.
+    /// What operators call services, by host; those of them that are used, and what follows from them for all.
     rules: BTreeMap<PeerId, Arc<Vec<Rule>>>,
+    rules_in_use: Vec<Rule>,
     services: Services,
     /// Whether the rules are others now.
     is_unruled: bool,
@@ -239,8 +240,15 @@ impl Writer {
 
     /// Makes the known services of all rules. Whose edges they concern could be anyone's.
     fn rule_anew(&mut self) {
+        let hosts: Vec<&[Rule]> = self.rules.values().map(|rules| rules.as_slice()).collect();
+        let rules = services::shared_out(&hosts);
+        // Most hosts come with rules that others have.
+        if rules.iter().copied().eq(&self.rules_in_use) {
+            return;
+        }
         // A rule that is left out was told to its operator as its host read it.
-        (self.services, _) = Services::with(self.rules.values().flat_map(|rules| rules.iter()));
+        (self.services, _) = Services::with(rules.iter().copied());
+        self.rules_in_use = rules.into_iter().cloned().collect();
         self.unresolved.extend(self.cluster.hosts.keys().cloned());
     }
 

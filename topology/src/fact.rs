@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::gauges::Gauges;
 use crate::id::{ContainerId, ImageId, Netns, ProcessId, Timestamp};
 use crate::key::Key;
-use crate::services::Rule;
+use crate::services::{NAME_BYTES_MAX, Rule};
 
 /// One thing a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -512,6 +512,18 @@ pub struct RemoteName {
     /// What a reverse look-up says.
     #[serde(default)]
     pub reverse: Option<String>,
+}
+
+impl RemoteName {
+    /// Without what a peer tells beyond the bounds: names longer than DNS has, and more than [`REMOTE_NAMES_MAX`].
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        let is_name = |name: &String| name.len() <= NAME_BYTES_MAX;
+        self.names.retain(is_name);
+        self.names.truncate(REMOTE_NAMES_MAX);
+        self.reverse = self.reverse.filter(is_name);
+        self
+    }
 }
 
 /// Which sources of the probe work.

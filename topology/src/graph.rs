@@ -109,7 +109,7 @@ impl HostGraph {
             Fact::Listener(it) => put(&mut self.listeners, it.key, it),
             Fact::Flow(it) => put(&mut self.flows, it.key, it),
             Fact::Namespace(it) => put(&mut self.namespaces, it.netns, it),
-            Fact::RemoteName(it) => put(&mut self.names, it.address, it),
+            Fact::RemoteName(it) => put(&mut self.names, it.address, it.bounded()),
             Fact::Services(rules) => set(&mut self.services, rules),
             Fact::Gauges(_) => false,
         }

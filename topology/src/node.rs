@@ -1,6 +1,7 @@
 //! Nodes: the vertices of a view, as small values that share the facts they are about. What people read of them (rows,
 //! labels, metrics) is made in [`crate::summary`] when it is asked for.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::life::Life;
 use crate::services::Service;
 use crate::view::Kind;
 
-/// Names a node within a view. Its text is Weave Scope's, with the peer's id in place of the host's name.
+/// Names a node within a view, and no other. Its text is Weave Scope's, with the peer's id in place of the host's name; but a
+/// process or a host may be called anything, and where it is called what another id looks like `name:` stands before it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeId {
     /// A host.
@@ -39,6 +41,11 @@ pub enum NodeId {
 
 const UNCONTAINED: &str = "pseudo:uncontained:";
 const SERVICE: &str = "service-";
+const INTERNET_IN: &str = "in-theinternet";
+const INTERNET_OUT: &str = "out-theinternet";
+
+/// Before names that start as other ids do.
+const NAME: &str = "name:";
 
 impl NodeId {
     /// Whether it stands for something that is not one thing of the cluster.
@@ -68,29 +75,25 @@ impl NodeId {
         }
     }
 
-    /// Reads an id as a view of `kind` writes it; a text that is none of that view's has no node. A process or a host may be
-    /// called what a service's id looks like: [`crate::View::find`] tells them apart.
+    /// Reads an id as a view of `kind` writes it; a text that is none of that view's has no node.
     #[must_use]
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
         match text {
-            "in-theinternet" => return Some(Self::InternetIn),
-            "out-theinternet" => return Some(Self::InternetOut),
+            INTERNET_IN => return Some(Self::InternetIn),
+            INTERNET_OUT => return Some(Self::InternetOut),
             _ => {}
         }
-        if let Some(peer) = text.strip_prefix(UNCONTAINED) {
+        // With a `;` it is something of the cluster that is called so.
+        let is_bare = !text.contains(';');
+        if let Some(peer) = text.strip_prefix(UNCONTAINED).filter(|_| is_bare) {
             return PeerId::new(peer).ok().map(Self::Uncontained);
         }
-        if let Some(name) = text.strip_prefix(SERVICE).filter(|name| !name.is_empty()) {
-            return Some(Self::Service(name.into()));
+        if let Some(name) = text.strip_prefix(SERVICE).filter(|_| is_bare) {
+            return service_name(name).map(|name| Self::Service(name.into()));
         }
-        Self::parse_own(kind, text)
-    }
-
-    /// Reads an id of something within the cluster.
-    pub(crate) fn parse_own(kind: Kind, text: &str) -> Option<Self> {
         match kind {
-            Kind::ProcessesByName => return Some(Self::ProcessName(text.into())),
-            Kind::ContainersByHostname => return Some(Self::Hostname(text.into())),
+            Kind::ProcessesByName => return own_name(text).map(|name| Self::ProcessName(name.into())),
+            Kind::ContainersByHostname => return own_name(text).map(|name| Self::Hostname(name.into())),
             Kind::ContainersByImage => return Some(Self::ImageName(text.strip_suffix(";<container_image>")?.into())),
             Kind::Processes | Kind::Containers | Kind::Hosts => {}
         }
@@ -103,6 +106,32 @@ impl NodeId {
     }
 }
 
+/// Whether a name looks like an id that is no name, or like one with a [`NAME`] before it.
+fn is_ambiguous(name: &str) -> bool {
+    matches!(name, INTERNET_IN | INTERNET_OUT)
+        || [UNCONTAINED, SERVICE, NAME].iter().any(|start| name.starts_with(start))
+}
+
+/// The name of processes or containers that an id stands for.
+fn own_name(text: &str) -> Option<&str> {
+    match text.strip_prefix(NAME) {
+        Some(name) => is_ambiguous(name).then_some(name),
+        None => (!is_ambiguous(text)).then_some(text),
+    }
+}
+
+/// What a service's id says after [`SERVICE`]: a `;` would make it look like the id of something of the cluster.
+fn service_text(name: &str) -> Cow<'_, str> {
+    if name.contains(['%', ';']) { name.replace('%', "%25").replace(';', "%3B").into() } else { name.into() }
+}
+
+/// The name of a service that says so.
+fn service_name(text: &str) -> Option<Cow<'_, str>> {
+    let name: Cow<'_, str> =
+        if text.contains('%') { text.replace("%3B", ";").replace("%25", "%").into() } else { text.into() };
+    (!name.is_empty() && service_text(&name) == text).then_some(name)
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,10 +140,11 @@ impl fmt::Display for NodeId {
             Self::Container(id) => write!(f, "{id};<container>"),
             Self::Image(id) => write!(f, "{id};<container_image>"),
             Self::ImageName(name) => write!(f, "{name};<container_image>"),
+            Self::ProcessName(name) | Self::Hostname(name) if is_ambiguous(name) => write!(f, "{NAME}{name}"),
             Self::ProcessName(name) | Self::Hostname(name) => f.write_str(name),
-            Self::InternetIn => f.write_str("in-theinternet"),
-            Self::InternetOut => f.write_str("out-theinternet"),
-            Self::Service(name) => write!(f, "{SERVICE}{name}"),
+            Self::InternetIn => f.write_str(INTERNET_IN),
+            Self::InternetOut => f.write_str(INTERNET_OUT),
+            Self::Service(name) => write!(f, "{SERVICE}{}", service_text(name)),
             Self::Uncontained(peer) => write!(f, "{UNCONTAINED}{peer}"),
         }
     }

@@ -5,11 +5,13 @@
 //! automaton: the price of a look-up does not grow with the number of rules.
 //!
 //! Rules come from peers too. What is wrong with one is a [`Problem`] and the rule is left out; nothing of it is costly,
-//! since patterns, texts, their number and the size of what an expression compiles to have bounds.
+//! since patterns, texts, the size of what an expression compiles to, and how many rules are looked at, good or not, have
+//! bounds.
 
 mod builtin;
 mod compiled;
 mod rule;
+mod shares;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,10 +19,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use compiled::Compiled;
+pub(crate) use shares::shared_out;
 
 pub use rule::{ICONS, NAME_BYTES_MAX, PATTERN_BYTES_MAX, Pattern, Rule, RuleError, TEXT_BYTES_MAX};
 
-/// Most rules in use, the same one of many hosts counted once: what an operator's file holds, ten times over.
+/// Most rules looked at, the same one of many hosts counted once: what an operator's file holds, ten times over.
 pub const RULES_MAX: usize = 1000;
 
 /// Most of them that are regular expressions. They share one automaton, which can take time for each state.

@@ -154,14 +154,10 @@ impl View {
         self.join.node(id)
     }
 
-    /// The id a text names in this view. Where a process or a host is called what a service's id looks like, the service is
-    /// meant if there is one.
+    /// The id a text names in this view.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<NodeId> {
-        match NodeId::parse(self.kind, text) {
-            Some(id @ NodeId::Service(_)) if self.node(&id).is_none() => NodeId::parse_own(self.kind, text),
-            other => other,
-        }
+        NodeId::parse(self.kind, text)
     }
 
     /// Whether an edge is drawn.

@@ -17,18 +17,19 @@ use crate::view::{Kind, View};
 /// Rows of a table: more than anyone reads. Of more, those with the most connections are given.
 pub(super) const ROWS_MAX: usize = 1000;
 
-/// What a row may have. Port and count are always there; of the others those that some row has.
+/// What a row may have. Port and count are always there; of the others those that some row has. What may be long comes after
+/// the rates: a panel has room for the first few.
 const COLUMNS: [Column; 11] = [
-    column("remote", "Remote", false, ""),
     column("port", "Port", false, "number"),
     column("count", "Count", true, "number"),
-    column("name", "Name", false, ""),
     column("protocol", "Protocol", false, ""),
     column("opened", "Opened", false, "number"),
     column("sent", "Sent/s", false, "filesize"),
     column("received", "Received/s", false, "filesize"),
     column("rtt", "RTT (ms)", false, "number"),
     column("retransmits", "Retransmits", false, "number"),
+    column("remote", "Remote", false, ""),
+    column("name", "DNS name", false, ""),
     column("last_seen", "Last seen", false, "datetime"),
 ];
 
@@ -116,16 +117,16 @@ fn cells(key: &Key, row: &Row, with_protocol: bool, turned: impl Fn(Figures) -> 
     let (_, port, protocol, address) = key;
     let figures = turned(row.tally.figures());
     let values = [
-        ("remote", address.map(|address| address.to_string())),
         ("port", Some(port.to_string())),
         ("count", figures.open.map(|open| open.to_string())),
-        ("name", row.name.clone()),
         ("protocol", with_protocol.then(|| protocol.as_str().to_owned())),
         ("opened", figures.opened.map(|opened| opened.to_string())),
         ("sent", figures.sent.map(|bytes| bytes.to_string())),
         ("received", figures.received.map(|bytes| bytes.to_string())),
         ("rtt", figures.rtt_micros.map(|micros| (f64::from(micros) / 1000.0).to_string())),
         ("retransmits", figures.retransmits.map(|count| count.to_string())),
+        ("remote", address.map(|address| address.to_string())),
+        ("name", row.name.clone()),
         ("last_seen", row.tally.last_seen().map(|at| at.to_string())),
     ];
     values.into_iter().filter_map(|(id, value)| Some(Cell { id, value: value? })).collect()

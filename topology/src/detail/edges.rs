@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::figures::{Tally, Tellers};
 use crate::cluster::Cluster;
+use crate::life::Stale;
 use crate::node::NodeId;
 use crate::summary;
 use crate::view::View;
@@ -37,8 +38,11 @@ pub struct EdgeFigures {
     pub received: Option<u64>,
     /// Whether both ends tell of it.
     pub confirmed: bool,
-    /// Whether no connection is open and the last one ended a while ago.
+    /// Whether no host that is heard of has a connection open, and the last one ended a while ago.
     pub fading: bool,
+    /// Where all hosts that tell of it are silent; left out of the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
 }
 
 impl Edges {
@@ -72,6 +76,7 @@ impl EdgeFigures {
             received: figures.received,
             confirmed: tally.is_confirmed(),
             fading: tally.is_fading(),
+            stale: tally.stale(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Both ends count the same connections and bytes: the larger figure is of the one that missed less. A round trip is the
 //! client's, as it is the one who waits; segments sent again add up, since each end sends its own.
 
+mod pools;
+
 use std::cmp::Reverse;
 
 use foldhash::HashMap;
@@ -11,7 +13,9 @@ use serde::{Serialize, Serializer};
 use crate::cluster::{Cluster, HostEntry};
 use crate::fact::{Direction, Evidence, Flow, Protocol};
 use crate::id::{PeerId, Timestamp};
+use crate::life::{Life, Stale};
 use crate::resolve::{Relation, Told};
+use pools::{Pools, Sides};
 
 /// Figures of connections, from the client's side. What no live host says is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -186,16 +190,16 @@ fn tolds(relation: &Relation) -> impl Iterator<Item = &Told> {
 /// What is said of one relation, or of several together.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// Of relations both ends tell of, as the clients have them.
-    clients: Figures,
-    /// The same, as the servers have them.
-    servers: Figures,
-    /// Of relations one end tells of.
-    alone: Figures,
+    /// Of relations whose flows are theirs alone.
+    figures: Figures,
+    /// Of the others.
+    pools: Pools,
     /// How many of its relations each flow was met in that tells of several.
     met: HashMap<*const Flow, u32>,
     is_confirmed: bool,
     is_open: bool,
+    /// Of the hosts that tell, the one that is worth most.
+    life: Option<Life>,
     first_seen: Option<Timestamp>,
     last_seen: Option<Timestamp>,
     seen_by: Evidence,
@@ -203,22 +207,27 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn take(&mut self, relation: &Relation, tellers: &Tellers<'_>) {
-        let is_confirmed = relation.is_confirmed();
-        self.is_confirmed |= is_confirmed;
+        self.is_confirmed |= relation.is_confirmed();
+        let (mut sides, mut shared) = (Sides::default(), Vec::new());
         for account in tellers.of(relation) {
-            self.is_open |= account.flow.open;
-            self.seen_by |= account.flow.evidence;
-            self.first_seen = known(self.first_seen, first_seen(account.entry, account.flow), Ord::min);
-            self.last_seen = self.last_seen.max(last_seen(account.entry, account.flow));
-            if !self.is_whole(&account) {
-                continue;
+            let (entry, flow) = (account.entry, account.flow);
+            self.is_open |= flow.open && entry.life.is_live();
+            self.life =
+                Some(self.life.map_or(entry.life, |life| std::cmp::max_by_key(life, entry.life, |it| it.worth())));
+            self.seen_by |= flow.evidence;
+            self.first_seen = known(self.first_seen, first_seen(entry, flow), Ord::min);
+            self.last_seen = self.last_seen.max(last_seen(entry, flow));
+            if account.relations > 1 {
+                shared.push(std::ptr::from_ref(flow));
             }
-            let side = match (is_confirmed, account.flow.key.direction) {
-                (false, _) => &mut self.alone,
-                (true, Direction::Outgoing) => &mut self.clients,
-                (true, Direction::Incoming) => &mut self.servers,
-            };
-            *side = side.plus(account.figures());
+            if self.is_whole(&account) {
+                sides.take(&account);
+            }
+        }
+        if shared.is_empty() {
+            self.figures = self.figures.plus(sides.joined());
+        } else {
+            self.pools.take(sides, &shared);
         }
     }
 
@@ -233,7 +242,7 @@ impl Tally {
     }
 
     pub(super) fn figures(&self) -> Figures {
-        Figures::joined(self.clients, self.servers).plus(self.alone)
+        self.figures.plus(self.pools.figures())
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
@@ -242,6 +251,10 @@ impl Tally {
 
     pub(super) fn is_fading(&self) -> bool {
         !self.is_open
+    }
+
+    pub(super) fn stale(&self) -> Option<Stale> {
+        self.life.and_then(Life::stale)
     }
 
     pub(super) fn last_seen(&self) -> Option<Timestamp> {
@@ -253,6 +266,7 @@ impl Tally {
             figures: self.figures(),
             confirmed: self.is_confirmed,
             fading: self.is_fading(),
+            stale: self.stale(),
             first_seen: self.first_seen,
             last_seen: self.last_seen,
             seen_by: self.seen_by.names().collect(),
@@ -269,8 +283,11 @@ pub struct Traffic {
     pub figures: Figures,
     /// Whether both ends tell of them; of several relations, whether both do of one.
     pub confirmed: bool,
-    /// Whether none is open and the last one ended a while ago.
+    /// Whether no host that is heard of has one open, and the last one ended a while ago.
     pub fading: bool,
+    /// Where all hosts that tell of them are silent; left out of the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// When the first was seen, by our clock.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     pub first_seen: Option<Timestamp>,

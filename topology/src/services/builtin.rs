@@ -6,23 +6,32 @@
 //! Machines that anyone rents are not services, though their provider's name is in theirs (`ec2-192-0-2-1.compute-1.…`):
 //! somebody's own program runs there. No entry may know their names.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use foldhash::HashMap;
+
+use super::compiled::Verdict;
 use super::{Service, suffixes};
 
 /// The service `name` belongs to; `name` is in lower case, without a dot at its end.
 pub(super) fn find(name: &str) -> Option<Arc<Service>> {
-    let known = match name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn")) {
+    let verdict = match name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn")) {
         Some(labels) => amazon(labels)?,
-        None => *suffixes(name).find_map(|suffix| {
-            TABLE.binary_search_by(|known| known.suffix.cmp(suffix)).ok().and_then(|found| TABLE.get(found))
-        })?,
+        None => suffixes(name).find_map(|suffix| VERDICTS.get(suffix))?,
     };
-    Some(Arc::new(Service {
-        name: known.name.unwrap_or(name).into(),
-        icon: Some(known.icon.into()),
-        group: Some(known.group.into()),
-    }))
+    Some(verdict.service(|| name.into()))
+}
+
+/// What [`TABLE`] says, by suffix: made once, since every look-up shares it.
+static VERDICTS: LazyLock<HashMap<&str, Verdict>> = LazyLock::new(|| verdicts(&TABLE));
+
+/// The same of [`AMAZON`], and by an empty suffix of what is not in it.
+static AMAZON_VERDICTS: LazyLock<HashMap<&str, Verdict>> =
+    LazyLock::new(|| verdicts(AMAZON.iter().chain(&[each("", "cloud", "AWS")])));
+
+fn verdicts<'a>(table: impl IntoIterator<Item = &'a Known>) -> HashMap<&'static str, Verdict> {
+    let verdict = |known: &Known| Verdict::new(known.name, Some(known.icon), Some(known.group));
+    table.into_iter().map(|known| (known.suffix, verdict(known))).collect()
 }
 
 /// A service by the suffix of its names.
@@ -62,7 +71,7 @@ const AMAZON: [Known; 13] = [
 
 /// The service in `labels`, what stands before `amazonaws.com`: `bucket.s3.eu-west-1`, `db.c1.eu-west-1.rds`. `None` for
 /// rented machines.
-fn amazon(labels: &str) -> Option<Known> {
+fn amazon(labels: &str) -> Option<&'static Verdict> {
     let mut from_the_right = labels.rsplit('.').filter(|label| !is_region(label) && *label != "dualstack");
     let label = from_the_right.next().unwrap_or_default();
     // Old endpoints, access points and front ends: `s3-eu-west-1`, `s3-accesspoint`, `s3-1-w`.
@@ -70,8 +79,7 @@ fn amazon(labels: &str) -> Option<Known> {
     if label == "compute" || label.starts_with("compute-") || label.starts_with("ec2-") {
         return None;
     }
-    let known = AMAZON.iter().find(|known| known.suffix == label);
-    Some(known.copied().unwrap_or(each("", "cloud", "AWS")))
+    AMAZON_VERDICTS.get(label).or_else(|| AMAZON_VERDICTS.get(""))
 }
 
 /// `eu-west-1`, `us-gov-east-1`: words and at last a number.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use regex::bytes::RegexSet;
 
-use super::rule::{self, Network, Pattern, Rule, RuleError};
+use super::rule::{self, Matcher, Network, Pattern, Rule, RuleError};
 use super::{REGEXES_MAX, RULES_MAX, Service, suffixes};
 
 /// See the module. Numbers are those of `verdicts`, in the order of the rules: the smallest counts.
@@ -23,41 +23,65 @@ pub(super) struct Compiled {
     by_pattern: Vec<usize>,
     /// Of `patterns`; `None` if there are none.
     regexes: Option<RegexSet>,
+    looked_at: LookedAt,
+}
+
+/// How many rules were looked at, also of those that are left out: to find a mistake costs as much as to use a rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LookedAt {
+    rules: usize,
+    regexes: usize,
+}
+
+impl LookedAt {
+    /// Counts a rule, if there is room for it.
+    pub(super) fn take(&mut self, rule: &Rule) -> Result<(), RuleError> {
+        let is_regex = matches!(rule.pattern, Pattern::Regex(_));
+        if self.rules >= RULES_MAX {
+            return Err(RuleError::TooMany);
+        }
+        if is_regex && self.regexes >= REGEXES_MAX {
+            return Err(RuleError::TooManyRegexes);
+        }
+        self.rules += 1;
+        self.regexes += usize::from(is_regex);
+        Ok(())
+    }
 }
 
 /// What a rule says of what it matches.
 #[derive(Clone, Debug)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It is this.
     Named(Arc<Service>),
     /// Each name is a service.
-    EachName { icon: Option<Arc<str>>, group: Option<Arc<str>> },
+    EachName {
+        /// Of each.
+        icon: Option<Arc<str>>,
+        /// Of each.
+        group: Option<Arc<str>>,
+    },
 }
 
 impl Compiled {
     /// Takes the next rule.
     pub(super) fn add(&mut self, rule: &Rule) -> Result<(), RuleError> {
-        if self.verdicts.len() >= RULES_MAX {
-            return Err(RuleError::TooMany);
-        }
-        rule.check()?;
+        self.looked_at.take(rule)?;
         let number = self.verdicts.len();
-        match &rule.pattern {
-            Pattern::Suffix(suffix) => {
-                self.by_suffix.entry(rule::canonical_suffix(suffix)?).or_insert(number);
+        match rule.matcher()? {
+            Matcher::Suffix(suffix) => {
+                self.by_suffix.entry(suffix).or_insert(number);
             }
-            Pattern::Net { address, prefix } => {
-                let network = Network::new(*address, *prefix)?;
+            Matcher::Net(network) => {
                 self.shapes.insert(network.shape());
                 self.by_network.entry(network).or_insert(number);
             }
-            Pattern::Regex(_) if self.patterns.len() >= REGEXES_MAX => return Err(RuleError::TooManyRegexes),
-            Pattern::Regex(pattern) => {
-                self.patterns.push(rule::whole(pattern)?);
+            Matcher::Regex(pattern) => {
+                self.patterns.push(pattern);
                 self.by_pattern.push(number);
             }
         }
-        self.verdicts.push(Verdict::of(rule));
+        self.verdicts.push(Verdict::new(rule.name.as_deref(), rule.icon.as_deref(), rule.group.as_deref()));
         Ok(())
     }
 
@@ -98,16 +122,17 @@ impl Compiled {
 }
 
 impl Verdict {
-    fn of(rule: &Rule) -> Self {
-        let text = |text: &Option<String>| text.as_deref().map(Arc::from);
-        let (icon, group) = (text(&rule.icon), text(&rule.group));
-        match text(&rule.name) {
-            Some(name) => Self::Named(Arc::new(Service { name, icon, group })),
+    /// Without a name, each DNS name is a service.
+    pub(super) fn new(name: Option<&str>, icon: Option<&str>, group: Option<&str>) -> Self {
+        let (icon, group) = (icon.map(Arc::from), group.map(Arc::from));
+        match name {
+            Some(name) => Self::Named(Arc::new(Service { name: name.into(), icon, group })),
             None => Self::EachName { icon, group },
         }
     }
 
-    fn service(&self, name: impl FnOnce() -> Arc<str>) -> Arc<Service> {
+    /// The service; `name` gives that of what was looked up.
+    pub(super) fn service(&self, name: impl FnOnce() -> Arc<str>) -> Arc<Service> {
         match self {
             Self::Named(service) => Arc::clone(service),
             Self::EachName { icon, group } => {

@@ -117,12 +117,28 @@ pub enum RuleError {
     TooManyRegexes,
 }
 
+/// What names or addresses are compared with.
+#[derive(Debug)]
+pub(super) enum Matcher {
+    /// A suffix in lower case, without a dot at either end.
+    Suffix(String),
+    /// An expression for a whole name.
+    Regex(String),
+    /// A network.
+    Net(Network),
+}
+
 impl Rule {
     /// Whether this can be used.
     ///
     /// # Errors
     /// [`RuleError`], all but that there are too many.
     pub fn check(&self) -> Result<(), RuleError> {
+        self.matcher().map(drop)
+    }
+
+    /// What it matches by, once everything of it is checked. Compiles an expression once.
+    pub(super) fn matcher(&self) -> Result<Matcher, RuleError> {
         let texts = [("the name", &self.name), ("the icon", &self.icon), ("the group", &self.group)];
         for (what, text) in texts.into_iter().filter_map(|(what, text)| Some((what, text.as_deref()?))) {
             at_most(what, text, TEXT_BYTES_MAX)?;
@@ -131,9 +147,9 @@ impl Rule {
             }
         }
         match &self.pattern {
-            Pattern::Suffix(suffix) => canonical_suffix(suffix).map(drop),
-            Pattern::Regex(pattern) => whole(pattern).map(drop),
-            Pattern::Net { address, prefix } => Network::new(*address, *prefix).map(drop),
+            Pattern::Suffix(suffix) => canonical_suffix(suffix).map(Matcher::Suffix),
+            Pattern::Regex(pattern) => whole(pattern).map(Matcher::Regex),
+            Pattern::Net { address, prefix } => Network::new(*address, *prefix).map(Matcher::Net),
         }
     }
 }
@@ -143,7 +159,7 @@ fn at_most(what: &'static str, text: &str, max: usize) -> Result<(), RuleError> 
 }
 
 /// A suffix as names are compared with it. A leading `.` or `*.` is how others write that it is one.
-pub(super) fn canonical_suffix(suffix: &str) -> Result<String, RuleError> {
+fn canonical_suffix(suffix: &str) -> Result<String, RuleError> {
     at_most("the suffix", suffix, NAME_BYTES_MAX)?;
     let bare = suffix.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(suffix);
     let bare = bare.strip_prefix('.').unwrap_or(bare);
@@ -160,18 +176,21 @@ pub(super) fn canonical_suffix(suffix: &str) -> Result<String, RuleError> {
 }
 
 /// An expression that matches what `pattern` matches as a whole.
-pub(super) fn whole(pattern: &str) -> Result<String, RuleError> {
+fn whole(pattern: &str) -> Result<String, RuleError> {
     at_most("the regular expression", pattern, PATTERN_BYTES_MAX)?;
-    // By itself first: `a)|(b` would become a valid one.
-    compile(pattern)?;
+    // By itself first: `a)|(b` would become a valid one. With room for nothing it is read, and no more.
+    match compile(pattern, 0) {
+        Ok(_) | Err(regex::Error::CompiledTooBig(_)) => {}
+        Err(error) => return Err(RuleError::BadRegex(reason(&error))),
+    }
     let whole = format!("^(?:{pattern})$");
-    compile(&whole).map(|_| whole)
+    compile(&whole, REGEX_COMPILED_MAX).map(|_| whole).map_err(|error| RuleError::BadRegex(reason(&error)))
 }
 
-fn compile(pattern: &str) -> Result<Regex, RuleError> {
+fn compile(pattern: &str, compiled_max: usize) -> Result<Regex, regex::Error> {
     let mut builder = RegexBuilder::new(pattern);
-    builder.unicode(false).case_insensitive(true).size_limit(REGEX_COMPILED_MAX).nest_limit(REGEX_NEST_MAX);
-    builder.build().map_err(|error| RuleError::BadRegex(reason(&error)))
+    builder.unicode(false).case_insensitive(true).size_limit(compiled_max).nest_limit(REGEX_NEST_MAX);
+    builder.build()
 }
 
 /// One automaton for all of `patterns`, which [`whole`] gave.

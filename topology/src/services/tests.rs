@@ -160,6 +160,22 @@ fn rules_beyond_the_bounds_are_left_out() {
 }
 
 #[test]
+fn rules_that_are_no_good_count_as_well() {
+    let regexes: Vec<_> = (0..10_000).map(|number| named(regex(&format!("r{number}(")), "x")).collect();
+    let (_, problems) = Services::with(&regexes);
+    let errors: Vec<_> = problems.iter().map(|problem| &problem.error).collect();
+    assert_eq!(errors.len(), REGEXES_MAX + 1);
+    assert_eq!(errors.last(), Some(&&RuleError::TooManyRegexes));
+
+    let mut suffixes: Vec<_> = (0..10_000).map(|number| named(suffix(&format!("s {number}")), "x")).collect();
+    suffixes.push(named(suffix("com"), "last"));
+    let (services, problems) = Services::with(&suffixes);
+    assert_eq!(problems.len(), RULES_MAX + 1);
+    assert_eq!(problems.last(), Some(&Problem { number: RULES_MAX + 1, error: RuleError::TooMany }));
+    assert_eq!(name_of(&services, ADDRESS, &["a.com"]), None);
+}
+
+#[test]
 fn as_many_large_expressions_as_there_may_be_compile_together() {
     let large = |first: usize, count: usize| named(regex(&format!("{first}(a|b.){{{count}}}")), &first.to_string());
     let largest = (1..500).rev().find(|count| large(0, *count).check().is_ok()).expect("a small one compiles");

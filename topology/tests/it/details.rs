@@ -48,8 +48,8 @@ fn a_container_has_its_parents_processes_and_connections() {
     in hosts a
     Processes: nginx, worker
     Inbound client port=80 count=20
-    Inbound The Internet remote=198.51.100.7 port=80 count=30
-    Inbound The Internet remote=198.51.100.8 port=80 count=40
+    Inbound The Internet port=80 count=30 remote=198.51.100.7
+    Inbound The Internet port=80 count=40 remote=198.51.100.8
     "#);
 }
 
@@ -61,8 +61,8 @@ fn a_process_is_part_of_its_container_image_and_host() {
     in containers-by-image nginx
     in hosts a
     Inbound curl port=80 count=20
-    Inbound The Internet remote=198.51.100.7 port=80 count=30
-    Inbound The Internet remote=198.51.100.8 port=80 count=40
+    Inbound The Internet port=80 count=30 remote=198.51.100.7
+    Inbound The Internet port=80 count=40 remote=198.51.100.8
     "#);
 }
 
@@ -74,10 +74,10 @@ fn a_host_has_its_containers_processes_and_images() {
     Processes: backup, curl, nginx, worker
     Container images: busybox, nginx
     Inbound a port=80 count=20
-    Inbound The Internet remote=198.51.100.7 port=80 count=30
-    Inbound The Internet remote=198.51.100.8 port=80 count=40
+    Inbound The Internet port=80 count=30 remote=198.51.100.7
+    Inbound The Internet port=80 count=40 remote=198.51.100.8
     Outbound a port=80 count=20
-    Outbound The Internet remote=203.0.113.5 port=443 count=50
+    Outbound The Internet port=443 count=50 remote=203.0.113.5
     "#);
 }
 
@@ -88,18 +88,18 @@ fn groups_and_pseudo_nodes_have_members_and_connections() {
     Containers: web
     Processes: nginx, worker
     Inbound busybox port=80 count=20
-    Inbound The Internet remote=198.51.100.7 port=80 count=30
-    Inbound The Internet remote=198.51.100.8 port=80 count=40
+    Inbound The Internet port=80 count=30 remote=198.51.100.7
+    Inbound The Internet port=80 count=40 remote=198.51.100.8
     "#);
     assert_snapshot!(relations(Kind::Containers, &NodeId::Uncontained(peer("a"))), @r#"
     Uncontained: a
     Processes: backup
-    Outbound The Internet remote=203.0.113.5 port=443 count=50
+    Outbound The Internet port=443 count=50 remote=203.0.113.5
     "#);
     assert_snapshot!(relations(Kind::Containers, &NodeId::InternetIn), @r#"
     The Internet: Inbound connections
-    Outbound web remote=198.51.100.7 port=80 count=30
-    Outbound web remote=198.51.100.8 port=80 count=40
+    Outbound web port=80 count=30 remote=198.51.100.7
+    Outbound web port=80 count=40 remote=198.51.100.8
     "#);
 }
 

@@ -269,6 +269,89 @@ fn a_servers_flow_of_several_clients_counts_once() {
 }
 
 #[test]
+fn the_better_end_is_chosen_for_each_relation() {
+    let text = "
+        host a 10.0.0.1/24
+        container web 172.17.0.2 init=30
+        container db 172.17.0.3 init=40
+        process 20 curl
+        process 30 nginx in web listen 80
+        process 40 postgres in db listen 5432
+        flow 20 -> 172.17.0.2:80
+        flow 30:80 <- 172.17.0.1
+        flow 20 -> 172.17.0.3:5432
+        flow 40:5432 <- 172.17.0.1
+    ";
+    let figures_told = "a 1 open=1 opened=90\n a 2 open=1 opened=5\n a 3 open=1 opened=2\n a 4 open=1 opened=40";
+    let cluster = told(&text.replace("10.0.0.1/24", "10.0.0.1/24 172.17.0.1/16"), figures_told).cluster();
+    let host = NodeId::Host(peer("a"));
+    let whole = edge(&cluster, Kind::Hosts, &host, &host).expect("an edge");
+    assert_eq!((whole.relations.len(), figures(&whole.traffic.figures).as_str()), (2, "2/130 -/- - -"));
+}
+
+#[test]
+fn only_relations_with_flows_in_common_are_pooled() {
+    // Two servers, each with one flow of two clients behind one address.
+    let text = "
+        host a 10.0.0.1/24
+        container client 172.17.0.2 init=20
+        container web 172.17.0.3 init=30
+        process 20 wget in client
+        process 21 curl in client
+        process 30 nginx in web listen 80
+        process 31 api in web listen 81
+        flow 20 -> 172.17.0.3:80
+        flow 21 -> 172.17.0.3:80
+        flow 20 -> 172.17.0.3:81
+        flow 21 -> 172.17.0.3:81
+        flow 30:80 <- 172.17.0.2
+        flow 31:81 <- 172.17.0.2
+    ";
+    let cluster = told(
+        text,
+        "
+        a 1 open=1 opened=5
+        a 2 open=1 opened=6
+        a 3 open=1 opened=50
+        a 4 open=1 opened=60
+        a 5 open=2 opened=30
+        a 6 open=2 opened=70
+    ",
+    )
+    .cluster();
+    let whole = edge(&cluster, Kind::Containers, &container("client"), &container("web")).expect("an edge");
+    assert_eq!((whole.relations.len(), figures(&whole.traffic.figures).as_str()), (4, "4/140 -/- - -"));
+}
+
+#[test]
+fn an_edge_is_stale_if_nobody_who_tells_of_it_is_heard_of() {
+    let text = "
+        host a 10.0.0.1/24
+        process 20 curl
+        flow 20 -> 10.0.0.2:80
+        host b 10.0.0.2/24
+        process 30 nginx listen 80
+        flow 30:80 <- 10.0.0.1
+    ";
+    let mut writer = told(text, "a 1 open=1\n b 1 open=1");
+    let [a, b] = ["a", "b"].map(|host| NodeId::Host(peer(host)));
+    let (suspect, gone) = (Life::Suspect { since: NOW }, Life::Gone { since: Timestamp(NOW.0 - 60_000) });
+    let cases = [
+        (Life::Live, Life::Live, false, None),
+        (gone, Life::Live, false, None),
+        (Life::Live, suspect, false, None),
+        (gone, suspect, true, Some("suspect")),
+        (gone, gone, true, Some("gone")),
+    ];
+    for (of_a, of_b, fading, stale) in cases {
+        writer.set_life(&peer("a"), of_a);
+        writer.set_life(&peer("b"), of_b);
+        let traffic = edge(&writer.cluster(), Kind::Hosts, &a, &b).expect("an edge").traffic;
+        assert_eq!((traffic.fading, traffic.stale.map(|stale| stale.state)), (fading, stale), "{of_a:?}, {of_b:?}");
+    }
+}
+
+#[test]
 fn rows_have_the_columns_that_some_row_has() {
     let mut writer = told(
         SHOP,
@@ -290,9 +373,9 @@ fn rows_have_the_columns_that_some_row_has() {
       client: 80 3 120 53000 1200 0.18 2 2027-01-15T08:00:00Z
     "#);
     assert_snapshot!(connections(&cluster, Kind::Processes, &NodeId::Process(peer("a"), 40)), @r#"
-    Outbound: remote port count name protocol opened last_seen
-      The Internet: 203.0.113.5 443 0 tcp 9 2027-01-15T07:59:30Z
-      The Internet: 203.0.113.9 443 1 time.example udp 1 2027-01-15T08:00:00Z
+    Outbound: port count protocol opened remote name last_seen
+      The Internet: 443 0 tcp 9 203.0.113.5 2027-01-15T07:59:30Z
+      The Internet: 443 1 udp 1 203.0.113.9 time.example 2027-01-15T08:00:00Z
     "#);
 }
 
@@ -332,7 +415,8 @@ fn edges(cluster: &Cluster, kind: Kind, query: &str) -> String {
         };
         let confirmed = if edge.confirmed { " confirmed" } else { "" };
         let fading = if edge.fading { " fading" } else { "" };
-        format!("{} -> {}: {}{confirmed}{fading}", labels[&edge.source], labels[&edge.target], figures(&of))
+        let stale = edge.stale.map_or_else(String::new, |stale| format!(" {}", stale.state));
+        format!("{} -> {}: {}{confirmed}{fading}{stale}", labels[&edge.source], labels[&edge.target], figures(&of))
     };
     Edges::of_view(&view, cluster).edges.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -368,7 +452,7 @@ fn edges_of_a_view_are_those_that_are_drawn() {
     a -> Buckets: 0/- -/- - - fading
     "#);
     writer.set_life(&peer("a"), Life::Gone { since: NOW });
-    assert_snapshot!(edges(&writer.cluster(), Kind::Containers, "t=1s"), @"client -> web: -/- -/- - - confirmed");
+    assert_snapshot!(edges(&writer.cluster(), Kind::Containers, "t=1s"), @"client -> web: -/- -/- - - confirmed fading gone");
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! Known services outside the cluster.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use insta::assert_snapshot;
+use topology::cluster::Writer;
 use topology::detail::Detail;
+use topology::fact::{Fact, RemoteName};
+use topology::graph::Change;
+use topology::services::{Pattern, Rule};
 use topology::{Kind, NodeId, Options, View};
 
 use crate::edges::{SHOP, connections, know_bucket, told};
-use crate::fixture::{NOW, draw};
+use crate::fixture::{NOW, container_id, draw, peer};
 
 #[test]
 fn a_known_service_is_a_node_of_every_view() {
@@ -33,18 +40,98 @@ fn a_known_service_is_a_node_of_every_view() {
         assert_eq!(NodeId::parse(kind, &id.to_string()).as_ref(), Some(&id), "{kind:?}");
     }
     assert_snapshot!(connections(&cluster, Kind::Hosts, &id), @r#"
-    Inbound: remote port count name opened last_seen
-      a: 203.0.113.5 443 1 backup.bucket.example 9 2027-01-15T08:00:00Z
+    Inbound: port count opened remote name last_seen
+      a: 443 1 9 203.0.113.5 backup.bucket.example 2027-01-15T08:00:00Z
     "#);
 }
 
 #[test]
-fn a_process_called_like_a_service_is_found_unless_there_is_the_service() {
-    let cluster = told("host a 10.0.0.1/24\nprocess 7 service-discovery", "").cluster();
-    let view = View::of(&cluster, Kind::ProcessesByName, Options::default());
-    assert_eq!(view.find("service-discovery"), Some(NodeId::ProcessName("service-discovery".into())));
-    let mut writer = told(SHOP, "");
+fn of_an_address_few_names_of_dns_are_kept() {
+    let address = IpAddr::from([203, 0, 113, 5]);
+    let (long, longest) = ("a".repeat(254), "b".repeat(253));
+    let cases = [
+        (vec!["one", "two"], Some("three"), vec!["one", "two"], Some("three")),
+        (vec!["1", "2", "3", "4", "5", "6"], None, vec!["1", "2", "3", "4"], None),
+        (vec![&long, &longest, "x"], Some(long.as_str()), vec![&longest, "x"], None),
+    ];
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    for (names, reverse, want, want_reverse) in cases {
+        let fact = RemoteName { address, names: owned(names), reverse: reverse.map(str::to_owned) };
+        let mut writer = Writer::default();
+        writer.apply(&peer("a"), [Change::put(Fact::RemoteName(fact))]);
+        let cluster = writer.cluster();
+        let kept = cluster.host(&peer("a")).and_then(|entry| entry.graph.names.get(&address)).expect("told above");
+        assert_eq!((&kept.names, kept.reverse.as_deref()), (&owned(want), want_reverse));
+    }
+}
+
+#[test]
+fn a_host_with_very_many_rules_leaves_others_theirs() {
+    let named = |pattern, name: &str| Rule { pattern, name: Some(name.into()), icon: None, group: None };
+    for bad in ["(", "x"] {
+        let mut writer = told("host b 10.0.0.2/24\nprocess 1 wget\nflow 1 -> 203.0.113.5:443", "");
+        let net = Pattern::Net { address: [203, 0, 113, 0].into(), prefix: 24 };
+        writer.apply(&peer("b"), [Change::put(Fact::Services(vec![named(net, "Office")]))]);
+        let regexes = (0..5000).map(|number| named(Pattern::Regex(format!("{bad}{number}")), "x"));
+        let suffixes = (0..5000).map(|number| named(Pattern::Suffix(format!("x{number}")), "x"));
+        writer.apply(&peer("a"), [Change::put(Fact::Services(regexes.chain(suffixes).collect()))]);
+        let drawn = draw(&writer.cluster(), Kind::Hosts, "");
+        assert!(drawn.contains("b circle -> Office"), "{drawn}");
+    }
+}
+
+#[test]
+fn ids_of_a_view_are_unique_whatever_things_are_called() {
+    let names = [
+        "nginx",
+        "db;<host>",
+        "db%3B<host>",
+        "100%",
+        "100%25",
+        "service-",
+        "service-db",
+        "service-service-db",
+        "name:service-db",
+        "name:nginx",
+        "name:",
+        "in-theinternet",
+        "out-theinternet",
+        "pseudo:uncontained:peer-a",
+        "peer-a;7",
+        "nginx;<container_image>",
+    ];
+    for kind in Kind::ALL {
+        let own: &[fn(&str) -> NodeId] = match kind {
+            Kind::ProcessesByName => &[|name| NodeId::ProcessName(name.into())],
+            Kind::ContainersByHostname => &[|name| NodeId::Hostname(name.into())],
+            Kind::ContainersByImage => &[|name| NodeId::ImageName(name.into())],
+            Kind::Processes => &[|_| NodeId::Process(peer("a"), 7)],
+            Kind::Containers => &[|_| NodeId::Container(container_id("a", "web")), |_| NodeId::Uncontained(peer("a"))],
+            Kind::Hosts => &[|_| NodeId::Host(peer("a"))],
+        };
+        let of_name =
+            |name: &str| own.iter().map(|id| id(name)).chain([NodeId::Service(name.into())]).collect::<Vec<_>>();
+        let ids = names.iter().flat_map(|name| of_name(name)).chain([NodeId::InternetIn, NodeId::InternetOut]);
+        let ids: BTreeSet<NodeId> = ids.collect();
+        let texts: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), ids.len(), "{kind:?}");
+        for id in ids {
+            assert_eq!(NodeId::parse(kind, &id.to_string()).as_ref(), Some(&id), "{kind:?}");
+        }
+    }
+    for text in ["service-", "service-100%", "service-%3b", "name:nginx", "name:", "service-a;b"] {
+        assert_eq!(NodeId::parse(Kind::ProcessesByName, text), None, "{text:?}: nobody writes that");
+    }
+}
+
+#[test]
+fn a_process_called_like_a_service_is_another_node() {
+    let mut writer = told(&format!("{SHOP}\nprocess 7 service-Buckets"), "");
     know_bucket(&mut writer);
     let view = View::of(&writer.cluster(), Kind::ProcessesByName, Options::default());
-    assert_eq!(view.find("service-Buckets"), Some(NodeId::Service("Buckets".into())));
+    let (service, process) = (NodeId::Service("Buckets".into()), NodeId::ProcessName("service-Buckets".into()));
+    for (text, id) in [("service-Buckets", service), ("name:service-Buckets", process)] {
+        assert!(view.node(&id).is_some(), "{text}");
+        assert_eq!(view.find(text), Some(id), "{text}");
+    }
 }

@@ -397,7 +397,7 @@ export function probe(hostname, docker, reason) {
     state,
     mode: "events",
     reason: why,
-    cost: 0.1,
+    cpuPercent: 0.1,
     lost: 0,
     ...more,
   });
@@ -409,9 +409,9 @@ export function probe(hostname, docker, reason) {
     sources: [
       source("host", "ok", "", { mode: "" }),
       source("process", "ok", "", { mode: "" }),
-      source("connections", "ok", "", { mode: "sock_diag", cost: 0.8 }),
-      source("ebpf", "ok", "", { mode: "", cost: 0.04, lost: 1204 }),
-      source("conntrack", "ok", "", { cost: 0.2 }),
+      source("connections", "ok", "", { mode: "sock_diag", cpuPercent: 0.8 }),
+      source("ebpf", "ok", "", { mode: "", cpuPercent: 0.04, lost: 1204 }),
+      source("conntrack", "ok", "", { cpuPercent: 0.2 }),
       source("docker", docker, reason),
       source("names", "ok", "", { mode: "dns" }),
     ],

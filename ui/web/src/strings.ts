@@ -143,6 +143,12 @@ export const strings = {
   edgeOutside: "Seen from one side only: the other end is outside this mesh.",
   edgeFading: (age: string): string =>
     `Last seen ${age === "" ? "some time" : age} ago: it goes from the map unless it is seen again.`,
+  edgeStale: {
+    suspect: (age: string): string =>
+      `Those who tell of it have not been heard of for ${age}: busy, or a link on the way is down.`,
+    gone: (age: string): string =>
+      `Those who tell of it have not been heard of for ${age}: down, or cut off from here.`,
+  },
   edgeOpen: "Open",
   edgeSent: (target: string): string => `↑ To ${target}`,
   edgeReceived: (target: string): string => `↓ From ${target}`,
@@ -237,7 +243,7 @@ function summary(figures: Figures): string[] {
   return [
     figures.open === null ? "" : count(figures.open, "open", "open"),
     bytes === null ? "" : formatRate(bytes),
-    figures.fading ? "not seen any more" : "",
+    figures.stale ? "not heard of" : figures.fading ? "not seen any more" : "",
     figures.confirmed ? "" : "seen from one side only",
   ].filter((part) => part !== "");
 }

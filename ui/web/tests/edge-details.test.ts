@@ -5,10 +5,10 @@ import EdgeDetails from "../src/panels/EdgeDetails.svelte";
 
 const NOW = Date.parse("2026-11-22T10:00:00Z");
 
-function show(fields: Record<string, unknown>, outside = false, onopen = vi.fn()) {
+function show(fields: Record<string, unknown>, onopen = vi.fn()) {
   const edge = parseEdge({ source: { id: "w", label: "web" }, target: { id: "d", label: "db" }, ...fields });
   if (!edge) throw new Error("no edge");
-  render(EdgeDetails, { edge, outside, nowMs: NOW, onopen });
+  render(EdgeDetails, { edge, nowMs: NOW, onopen });
   return onopen;
 }
 
@@ -43,15 +43,27 @@ test("what nobody knows is not shown as nothing", () => {
 });
 
 test("one side alone, and what fades, say so and why", () => {
-  const cases: [Record<string, unknown>, boolean, RegExp][] = [
-    [{ confirmed: false }, false, /the other end's host runs no scope/],
-    [{ confirmed: false }, true, /the other end is outside this mesh/],
-    [{ fading: true, lastSeen: "2026-11-22T09:59:48Z" }, false, /^Last seen 12 s ago: it goes/],
-    [{ fading: true }, false, /^Last seen some time ago/],
+  const internet = { label: "The Internet", node: "out-theinternet", topology: "hosts" };
+  const of = (...servers: object[]) => ({
+    confirmed: false,
+    relations: servers.map((server) => relation(443, { server, confirmed: false })),
+  });
+  const stale = (state: string) => ({ fading: true, stale: { state, since: "2026-11-22T09:59:00Z" } });
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ confirmed: false }, /the other end's host runs no scope/],
+    [of(internet), /the other end is outside this mesh/],
+    // As a host's own processes, which are a pseudo node too.
+    [of({ label: "sshd (50)", host: "beta" }), /the other end's host runs no scope/],
+    [of(internet, { label: "sshd (50)", host: "beta" }), /the other end's host runs no scope/],
+    [{ fading: true, lastSeen: "2026-11-22T09:59:48Z" }, /^Last seen 12 s ago: it goes/],
+    [{ fading: true }, /^Last seen some time ago/],
+    [stale("suspect"), /have not been heard of for 1 min: busy/],
+    [stale("gone"), /have not been heard of for 1 min: down/],
   ];
-  for (const [fields, outside, want] of cases) {
-    show(fields, outside);
+  for (const [fields, want] of cases) {
+    show(fields);
     expect(screen.getByText(want), String(want)).toBeTruthy();
+    expect(screen.queryByText(/it goes/) !== null).toBe(fields["fading"] === true && !fields["stale"]);
     document.body.innerHTML = "";
   }
 });

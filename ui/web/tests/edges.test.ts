@@ -15,8 +15,15 @@ import {
 } from "../src/scene/lines";
 import { byId, chain } from "./build";
 
-const KNOWN: Figures = { open: 3, sent: 1200, received: 53_000, confirmed: true, fading: false };
-const UNKNOWN: Figures = { open: null, sent: null, received: null, confirmed: true, fading: false };
+const KNOWN: Figures = { open: 3, sent: 1200, received: 53_000, confirmed: true, fading: false, stale: null };
+const UNKNOWN: Figures = {
+  open: null,
+  sent: null,
+  received: null,
+  confirmed: true,
+  fading: false,
+  stale: null,
+};
 
 test("figures of edges are read, and what makes no sense is not known", () => {
   const cases: [string, unknown, Figures | undefined][] = [
@@ -34,6 +41,11 @@ test("figures of edges are read, and what makes no sense is not known", () => {
       { ...UNKNOWN, open: 3 },
     ],
     ["out of bounds", { open: -1, sent: Infinity, received: NaN }, UNKNOWN],
+    [
+      "of a host that is silent",
+      { fading: true, stale: { state: "gone", since: "1970-01-01T00:00:09Z" } },
+      { ...UNKNOWN, fading: true, stale: { state: "gone", sinceMs: 9000 } },
+    ],
     ["one side, fading", { confirmed: false, fading: true }, { ...UNKNOWN, confirmed: false, fading: true }],
   ];
   for (const [what, raw, want] of cases) {
@@ -91,6 +103,7 @@ test("an edge is read with its relations, and unknown is not nothing", () => {
     retransmits: null,
     confirmed: true,
     fading: false,
+    stale: null,
     firstSeenMs: Date.parse("2026-11-22T09:00:00Z"),
     lastSeenMs: null,
     seenBy: ["sock_diag", "eBPF"],

@@ -168,12 +168,12 @@ test("probes without sources and peers without a name are fine", () => {
   expect(parsePeer("x")).toBeNull();
 });
 
-test("sources say what they cost and lose, an older peer's in its own word", () => {
+test("sources say what they cost and lose", () => {
   const cases: [Record<string, unknown>, [number, number]][] = [
-    [{ cost: 0.8, lost: 12 }, [0.8, 12]],
+    [{ cpuPercent: 0.8, lost: 12 }, [0.8, 12]],
     [{ cpuPercent: 0.3 }, [0.3, 0]],
-    [{ cost: null, cpuPercent: 0.3, lost: null }, [0.3, 0]],
-    [{ cost: "x", lost: -4 }, [0, 0]],
+    [{ cpuPercent: 0.3, lost: null }, [0.3, 0]],
+    [{ cpuPercent: "x", lost: -4 }, [0, 0]],
   ];
   for (const [fields, want] of cases) {
     const [probe] = parseProbes([{ id: "p", sources: [{ name: "ebpf", ...fields }] }]);

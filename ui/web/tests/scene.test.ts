@@ -255,7 +255,9 @@ test("figures change how lines look, and only that", () => {
     );
   const before = places();
   const figures = (open: number) =>
-    new Map([[edgeKey("a", "b"), { open, sent: null, received: null, confirmed: true, fading: false }]]);
+    new Map([
+      [edgeKey("a", "b"), { open, sent: null, received: null, confirmed: true, fading: false, stale: null }],
+    ]);
   expect(weights()).toEqual(["0: bc"]);
   expect(scene.setFigures(figures(500), "plain"), "plain lines look alike").toBe(false);
   expect(scene.setFigures(figures(500), "connections")).toBe(true);
@@ -272,7 +274,10 @@ test("only so many edges are thick, the heaviest first", () => {
   const thickFrom = (openOf: (i: number) => number): number => {
     const figures = scene.edges.map(
       ({ key }, i) =>
-        [key, { open: openOf(i), sent: null, received: null, confirmed: true, fading: false }] as const,
+        [
+          key,
+          { open: openOf(i), sent: null, received: null, confirmed: true, fading: false, stale: null },
+        ] as const,
     );
     scene.setFigures(new Map(figures), "connections");
     const camera = { x: 60_000, y: 56_000, zoom: 0.006 };

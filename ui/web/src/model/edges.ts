@@ -1,6 +1,7 @@
 /** What a peer tells of edges: light figures of all on a map, and everything about the connections of one. */
 import { edgeKey } from "../layout/geometry";
 import { count, fields, known, list, moment, nonEmptyText, text, type Fields } from "./parse";
+import { parseStale, type Stale } from "./protocol";
 
 /** Figures that an edge, or one relation of it, may have. `null` is not known. */
 export interface Figures {
@@ -14,6 +15,8 @@ export interface Figures {
   confirmed: boolean;
   /** Not seen any more: it goes unless it is seen again. */
   fading: boolean;
+  /** Since when no host that tells of it is heard of; `null` while one is. */
+  stale: Stale | null;
 }
 
 /** Figures of the edges of a map, by {@link edgeKey}. */
@@ -89,6 +92,7 @@ function figures(f: Fields): Figures {
     // A peer that does not say is not taken to doubt it.
     confirmed: f["confirmed"] !== false,
     fading: f["fading"] === true,
+    stale: parseStale(f["stale"]),
   };
 }
 

@@ -242,7 +242,7 @@ const parseTable = identified("id", (f, id): PropertyTable => ({
   truncationCount: number(f["truncationCount"]),
 }));
 
-function parseStale(raw: unknown): Stale | null {
+export function parseStale(raw: unknown): Stale | null {
   const f = fields(raw);
   if (!f) return null;
   return { state: f["state"] === "gone" ? "gone" : "suspect", sinceMs: Date.parse(text(f["since"])) || 0 };
@@ -377,7 +377,7 @@ const parseSource = identified("name", (f, name): Source => ({
   state: f["state"] === "degraded" || f["state"] === "off" ? f["state"] : "ok",
   mode: text(f["mode"]),
   reason: text(f["reason"]),
-  cpuPercent: number(f["cost"] ?? f["cpuPercent"]),
+  cpuPercent: number(f["cpuPercent"]),
   lost: count(f["lost"]),
 }));
 

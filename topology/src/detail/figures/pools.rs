@@ -1,0 +1,81 @@
+//! Figures of relations that cannot be told apart: those that have flows in common, as a server's of all clients behind one
+//! address. Of each such group both ends' sums are known, of each relation only one end's.
+
+use foldhash::HashMap;
+
+use super::{Account, Figures};
+use crate::fact::{Direction, Flow};
+
+/// Figures of the same connections, as the clients have them and as the servers do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sides {
+    clients: Figures,
+    servers: Figures,
+}
+
+impl Sides {
+    pub(super) fn take(&mut self, account: &Account<'_>) {
+        let side = match account.flow.key.direction {
+            Direction::Outgoing => &mut self.clients,
+            Direction::Incoming => &mut self.servers,
+        };
+        *side = side.plus(account.figures());
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { clients: self.clients.plus(other.clients), servers: self.servers.plus(other.servers) }
+    }
+
+    pub(super) fn joined(self) -> Figures {
+        Figures::joined(self.clients, self.servers)
+    }
+}
+
+/// Relations with flows in common, a pool for each group of them.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    /// One for each relation, with the number of a later one it was poured into.
+    pools: Vec<(Sides, Option<usize>)>,
+    of_flow: HashMap<*const Flow, usize>,
+}
+
+impl Pools {
+    /// Takes a relation that has flows in common with others.
+    pub(super) fn take(&mut self, sides: Sides, shared: &[*const Flow]) {
+        let new = self.pools.len();
+        self.pools.push((sides, None));
+        for flow in shared {
+            if let Some(old) = self.of_flow.insert(*flow, new) {
+                let last = self.last(old);
+                if last != new {
+                    self.pools[last].1 = Some(new);
+                }
+            }
+        }
+    }
+
+    /// Where a pool ended up. Halves the way for the next who asks.
+    fn last(&mut self, mut pool: usize) -> usize {
+        while let Some(next) = self.pools[pool].1 {
+            if let Some(after) = self.pools[next].1 {
+                self.pools[pool].1 = Some(after);
+            }
+            pool = next;
+        }
+        pool
+    }
+
+    /// Of all pools together.
+    pub(super) fn figures(&self) -> Figures {
+        let mut pools = self.pools.clone();
+        let mut total = Figures::default();
+        // A pool is poured into later ones only.
+        for pool in 0..pools.len() {
+            match pools[pool] {
+                (sides, Some(into)) => pools[into].0 = pools[into].0.plus(sides),
+                (sides, None) => total = total.plus(sides.joined()),
+            }
+        }
+        total
+    }
+}
