@@ -26,6 +26,14 @@ pub(crate) fn contains(net: Net, address: IpAddr) -> bool {
     net.0.is_ipv4() == address.is_ipv4() && network(address, net.1) == net
 }
 
+/// Whether an address is of those anybody may give to their own: private, unique local, or a carrier's (RFC 1918, 4193, 6598).
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || (v4.to_bits() >> 22) == (0x6440_0000 >> 22),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
 /// Whether an address can only be of this link: nobody beyond it is meant.
 pub(crate) fn is_link_scoped(address: IpAddr) -> bool {
     match address {

@@ -69,6 +69,17 @@ struct Home {
     netns: Option<Netns>,
 }
 
+/// How far others believe that an address is this host's: anybody may give a namespace any address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Rank {
+    /// The host's own, or a runtime's word.
+    Told,
+    /// Only a namespace's, but a container's, or an address anybody may use.
+    Inside,
+    /// Only a namespace's that is nobody's: believed if it is in a network some host has.
+    Doubtful,
+}
+
 /// What one host claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
@@ -76,11 +87,14 @@ pub(crate) struct Claims {
     /// The host's own addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// The host's own networks, the runtime's bridges among them.
-    networks: BTreeSet<Net>,
-    /// These and those of its namespaces: an address in one of them is not the Internet's.
+    pub(crate) networks: BTreeSet<Net>,
+    /// These and those of its namespaces, but such as are too wide to be anybody's: an address in one of them is not the
+    /// Internet's.
     pub(crate) local: BTreeSet<Net>,
     /// Addresses of containers and of namespaces.
     homes: HashMap<IpAddr, Home>,
+    /// Addresses of which neither the host nor a runtime told, but only a namespace that has them, and how far to believe it.
+    inside: HashMap<IpAddr, Rank>,
     /// Addresses that namespaces have of which no runtime of this host told, though somebody else here has them too: a
     /// Docker in a container numbers its containers as the one outside does.
     contested: HashSet<IpAddr>,
@@ -96,6 +110,8 @@ pub(crate) struct Claims {
     published: HashMap<(Protocol, u16), Vec<Published>>,
     /// What is published as far as those tell who came: not Docker's word, but there without it.
     translated: HashMap<(Protocol, u16), Vec<Translation>>,
+    /// Doors to which a docker-proxy passes on what comes to it.
+    pub(crate) proxied: HashSet<Door>,
     /// Whose each network namespace is, where it is one container's.
     tenants: HashMap<Netns, Party>,
 }
@@ -109,6 +125,11 @@ impl Claims {
         }
     }
 
+    /// Whether a party of this host is plumbing of Docker's: a connection to it is one to its container.
+    pub(crate) fn is_docker_proxy(&self, party: &Party) -> bool {
+        matches!(party, Party::Process { process, .. } if party::is_docker_proxy(process, self.netns))
+    }
+
     /// The container that alone has `address` on this host. Where other containers share its namespace it could be any of
     /// them, so it is none.
     pub(crate) fn container(&self, address: IpAddr) -> Option<&Party> {
@@ -119,6 +140,12 @@ impl Claims {
     pub(crate) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let inside = self.homes.keys().filter(|address| !self.addresses.contains(*address));
         self.addresses.iter().chain(inside).copied().filter(|address| !address::is_link_scoped(*address))
+    }
+
+    /// How far to believe that an address is this host's; none if it is not, or not by which others may know it.
+    pub(crate) fn rank(&self, address: IpAddr) -> Option<Rank> {
+        let is_known = self.has(address) && !address::is_link_scoped(address);
+        is_known.then(|| self.inside.get(&address).copied().unwrap_or(Rank::Told))
     }
 
     /// Whether this is an address something on this host has.
@@ -171,7 +198,7 @@ impl Claims {
             return Some(Place { party, netns: Some(netns), port });
         }
         let netns = self.netns?;
-        let party = self.serving((netns, protocol, port), to, from).filter(|party| !party.is_docker_proxy())?;
+        let party = self.serving((netns, protocol, port), to, from).filter(|party| !self.is_docker_proxy(party))?;
         Some(Place { party, netns: Some(netns), port })
     }
 

@@ -3,7 +3,7 @@
 //! resolution had asked about what changed: never all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -70,6 +70,8 @@ impl HostEntry {
 pub struct Cluster {
     hosts: BTreeMap<PeerId, Arc<HostEntry>>,
     version: u64,
+    /// Made by whoever asks first, and shared by all versions that differ in nothing it is made of.
+    relations: Arc<OnceLock<Arc<Vec<Relation>>>>,
 }
 
 impl Cluster {
@@ -85,13 +87,16 @@ impl Cluster {
     }
 
     /// What all hosts tell of relations, both ends' reports joined: clients' in the order of hosts and flows, and after them
-    /// what only servers tell. Made when asked for; costs the flows of all hosts.
+    /// what only servers tell. Made when first asked for after facts, edges or hosts differ: that costs the flows of all hosts.
     #[must_use]
-    pub fn relations(&self) -> Vec<Relation> {
-        resolve::relations(self.hosts.values().map(|entry| {
-            let HostEntry { graph, claims, edges, .. } = &**entry;
-            Source { graph, claims, edges }
-        }))
+    pub fn relations(&self) -> Arc<Vec<Relation>> {
+        let make = || {
+            resolve::relations(self.hosts.values().map(|entry| {
+                let HostEntry { graph, claims, edges, .. } = &**entry;
+                Source { graph, claims, edges }
+            }))
+        };
+        self.relations.get_or_init(|| Arc::new(make())).clone()
     }
 
     /// Grows with every change, gauges included.
@@ -193,6 +198,7 @@ impl Writer {
         self.index.set_silent(peer, false);
         let Some(entry) = self.cluster.hosts.remove(peer) else { return };
         self.cluster.version += 1;
+        self.cluster.relations = Arc::default();
         self.unclaimed.remove(peer);
         self.unresolved.remove(peer);
         self.askers.update(peer, &entry.asked, &Asked::default());
@@ -206,6 +212,7 @@ impl Writer {
         let Some(entry) = self.cluster.hosts.get_mut(peer).filter(|_| differs) else { return };
         self.last_version += 1;
         Arc::make_mut(entry).version = self.last_version;
+        self.cluster.relations = Arc::default();
         self.unclaimed.insert(peer.clone());
     }
 
@@ -284,6 +291,7 @@ impl Writer {
             self.last_version += 1;
             entry.version = self.last_version;
             entry.edges = Arc::new(edges);
+            self.cluster.relations = Arc::default();
         }
     }
 }

@@ -121,7 +121,7 @@ struct Resolver<'a, F> {
 impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
     fn outgoing(&mut self, flow: &Flow) -> Option<Edge> {
         let client = self.own.owner(self.graph, flow)?;
-        if client.is_docker_proxy() {
+        if self.own.is_docker_proxy(&client) {
             return None; // The client's own connection, to the published port, is the edge.
         }
         let place = self.server(flow, &client)?;
@@ -161,7 +161,11 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
             return None; // The client is in the same namespace, and has a flow of its own.
         }
         let client = self.visitor(flow.netns, from)?;
-        if !server.is_docker_proxy() {
+        if !self.own.is_docker_proxy(&server) {
+            let door = (flow.netns, flow.key.protocol, flow.key.port);
+            if client == Party::Host(self.graph.peer.clone()) && self.own.proxied.contains(&door) {
+                return None; // Who came to the proxy is told by the proxy, or by a flow of its own.
+            }
             return Some(Edge::of(flow, client, server, (Some(flow.netns), flow.key.port)));
         }
         // It was accepted on some address of ours: if they lead to different containers, to which is not known.

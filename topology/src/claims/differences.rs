@@ -30,6 +30,7 @@ impl Differences {
         addresses.extend(old.addresses.symmetric_difference(&new.addresses));
         addresses.extend(old.masks.symmetric_difference(&new.masks));
         addresses.extend(old.fronts.symmetric_difference(&new.fronts));
+        differing(&old.inside, &new.inside, |address| addresses.insert(address));
         differing(&old.homes, &new.homes, |address| addresses.insert(address));
         differing(&old.offers, &new.offers, |door| doors.insert(door));
         differing(&old.accepted, &new.accepted, |door| doors.insert(door));

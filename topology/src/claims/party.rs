@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::fact::{Container, Process};
-use crate::id::PeerId;
+use crate::id::{Netns, PeerId};
 use crate::services::Service;
 
 /// Program that Docker runs for each published port. It is plumbing: a connection to it is one to its container.
 const DOCKER_PROXY: &str = "docker-proxy";
 
-/// Whether a process is one of Docker's that pass on what comes to a published port.
-pub(super) fn is_docker_proxy(process: &Process) -> bool {
-    process.name == DOCKER_PROXY
+/// Whether a process is one of Docker's that pass on what comes to a published port. Anybody may be called that: Docker runs
+/// them in the host's own network namespace, and in no container.
+pub(super) fn is_docker_proxy(process: &Process, host: Option<Netns>) -> bool {
+    process.name == DOCKER_PROXY && process.container.is_none() && host.is_some() && process.netns == host
 }
 
 /// Who is at one end of an edge, as far as it is known.
@@ -59,9 +60,5 @@ impl Party {
             Self::Container { container, .. } => Some(container),
             Self::Host(_) | Self::Service(_) | Self::Internet => None,
         }
-    }
-
-    pub(crate) fn is_docker_proxy(&self) -> bool {
-        matches!(self, Self::Process { process, .. } if is_docker_proxy(process))
     }
 }

@@ -1,14 +1,19 @@
 //! From facts to claims.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use foldhash::HashSet;
 
-use super::{Claims, Home, Offer, Party, Translation, of_container, party, process, published};
+use super::{Claims, Home, Offer, Party, Rank, Translation, of_container, party, process, published};
 use crate::address;
-use crate::fact::{Direction, Flow, Listener, Namespace};
+use crate::fact::{Direction, Flow, Listener, Namespace, Owner};
 use crate::graph::HostGraph;
 use crate::id::Netns;
+
+/// Lengths of prefixes, in bits, that a namespace's network may have to be a network of ours.
+const NETWORK_V4: Range<u8> = 8..32;
+const NETWORK_V6: Range<u8> = 32..128;
 
 impl Claims {
     pub(crate) fn of(graph: &HostGraph) -> Self {
@@ -23,6 +28,7 @@ impl Claims {
         claims.local.clone_from(&claims.networks);
         claims.take_processes(graph);
         claims.take_containers(graph);
+        claims.take_proxies(graph);
         for namespace in graph.namespaces.values().filter(|it| Some(it.netns) != graph.host.netns) {
             claims.take_namespace(namespace);
         }
@@ -40,9 +46,6 @@ impl Claims {
     fn take_processes(&mut self, graph: &HostGraph) {
         let mut shared = HashSet::default();
         for process in graph.processes.values() {
-            if party::is_docker_proxy(process) {
-                self.take_publication(published::of_proxy(process));
-            }
             let (Some(netns), Some(container)) = (process.netns, graph.container_of(process)) else { continue };
             if Some(netns) == self.netns || shared.contains(&netns) {
                 continue;
@@ -78,6 +81,13 @@ impl Claims {
         }
     }
 
+    /// What a command line says comes after Docker's own word.
+    fn take_proxies(&mut self, graph: &HostGraph) {
+        for process in graph.processes.values().filter(|it| party::is_docker_proxy(it, graph.host.netns)) {
+            self.take_publication(published::of_proxy(process));
+        }
+    }
+
     fn take_publication(&mut self, publications: impl IntoIterator<Item = published::Publication>) {
         for (outside, to) in publications {
             let all = self.published.entry(outside).or_default();
@@ -90,9 +100,9 @@ impl Claims {
     fn take_namespace(&mut self, namespace: &Namespace) {
         for network in &namespace.networks {
             let address = network.address.to_canonical();
-            // A network of one address says nothing of its neighbours.
-            let is_whole = network.prefix < if address.is_ipv4() { 32 } else { 128 };
-            if is_whole && !address::is_link_scoped(address) {
+            // A network of one address says nothing of its neighbours, and nobody has half the Internet.
+            let sizes = if address.is_ipv4() { NETWORK_V4 } else { NETWORK_V6 };
+            if sizes.contains(&network.prefix) && !address::is_link_scoped(address) {
                 self.local.insert(address::network(address, network.prefix));
             }
             self.take_home(address, namespace.netns);
@@ -108,6 +118,8 @@ impl Claims {
         }
         let tenant = self.tenants.get(&netns);
         let Some(home) = self.homes.get_mut(&address) else {
+            let is_plain = tenant.is_some() || address::is_private(address);
+            self.inside.insert(address, if is_plain { Rank::Inside } else { Rank::Doubtful });
             self.homes.insert(address, Home { party: tenant.cloned(), netns: Some(netns) });
             return;
         };
@@ -136,9 +148,18 @@ impl Claims {
     fn take_flow(&mut self, graph: &HostGraph, flow: &Flow) {
         let mask = flow.masquerade.map(|address| address.to_canonical());
         self.masks.extend(mask.filter(|address| self.is_of_no_interface(*address)));
-        if flow.key.direction == Direction::Incoming {
-            self.take_accepted(graph, flow);
+        match flow.key.direction {
+            Direction::Incoming => self.take_accepted(graph, flow),
+            Direction::Outgoing => self.take_proxied(graph, flow),
         }
+    }
+
+    fn take_proxied(&mut self, graph: &HostGraph, flow: &Flow) {
+        let Owner::Process(id) = flow.key.owner else { return };
+        let process = graph.processes.get(&id).filter(|it| party::is_docker_proxy(it, self.netns));
+        let to = flow.key.remote.to_canonical();
+        let door = process.and_then(|_| self.door(to, flow.key.protocol, flow.key.port));
+        self.proxied.extend(door);
     }
 
     fn take_accepted(&mut self, graph: &HostGraph, flow: &Flow) {

@@ -53,7 +53,7 @@ pub(super) fn of(cluster: &Cluster, kind: Kind, id: &NodeId, drawn: &View) -> Ve
     let relations = cluster.relations();
     let tellers = Tellers::new(cluster, &relations);
     let (mut inbound, mut outbound) = (Rows::default(), Rows::default());
-    for relation in &relations {
+    for relation in relations.iter() {
         let ends = (part::client_id(kind, &relation.client), part::server_id(kind, &relation.server));
         let (Some(client), Some(server)) = ends else { continue };
         let by_address = client.is_outside() || server.is_outside();

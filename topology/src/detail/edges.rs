@@ -53,7 +53,7 @@ impl Edges {
         let tellers = Tellers::new(cluster, &relations);
         let kind = drawn.kind();
         let mut tallies: HashMap<(NodeId, NodeId), Tally> = HashMap::default();
-        for relation in &relations {
+        for relation in relations.iter() {
             let ends = (part::client_id(kind, &relation.client), part::server_id(kind, &relation.server));
             let (Some(source), Some(target)) = ends else { continue };
             tallies.entry((source, target)).or_default().take(relation, &tellers);

@@ -184,7 +184,8 @@ impl<'a> Tellers<'a> {
 }
 
 fn tolds(relation: &Relation) -> impl Iterator<Item = &Told> {
-    relation.told_by_client.iter().chain(&relation.told_by_server).chain(&relation.told_together)
+    let Relation { told_by_client, told_by_server, together_by_client, together_by_server, .. } = relation;
+    [told_by_client, told_by_server, together_by_client, together_by_server].into_iter().flatten()
 }
 
 /// What is said of one relation, or of several together.

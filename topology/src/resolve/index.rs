@@ -1,13 +1,13 @@
 //! Which host has an address, over all hosts: kept by the cluster's writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
 
 use crate::address::{self, Net};
-use crate::claims::Claims;
+use crate::claims::{Claims, Rank};
 use crate::id::PeerId;
 
 /// Who has an address.
@@ -21,15 +21,23 @@ pub(super) enum Holder<'a> {
     Nobody,
 }
 
+type Holders = HashMap<IpAddr, Vec<PeerId>>;
+
 /// Which host has an address, one entry an address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    holders: HashMap<IpAddr, Vec<PeerId>>,
+    /// By how far to believe it: who only has an address in a namespace is asked only if nobody else has it.
+    told: Holders,
+    inside: Holders,
+    doubtful: Holders,
     /// By addresses that no interface has, as which connections of a host are seen.
-    masked: HashMap<IpAddr, Vec<PeerId>>,
+    masked: Holders,
     /// By addresses that no interface has, from which a host's address translation sends connections on.
-    fronted: HashMap<IpAddr, Vec<PeerId>>,
-    networks: BTreeMap<Net, usize>,
+    fronted: Holders,
+    /// Those of which hosts themselves told.
+    networks: Networks,
+    /// These and those of namespaces.
+    local: Networks,
     /// Hosts that are not heard of.
     silent: HashSet<PeerId>,
 }
@@ -37,33 +45,22 @@ pub(crate) struct Index {
 impl Index {
     /// Puts a host's claims in the place of its old ones; returns whether a network came or went.
     pub(crate) fn update(&mut self, peer: &PeerId, old: &Claims, new: &Claims) -> bool {
-        let came = new.all_addresses().filter(|address| !old.has(*address));
-        let went = old.all_addresses().filter(|address| !new.has(*address));
-        replace(&mut self.holders, peer, went, came);
+        let ranks =
+            [(Rank::Told, &mut self.told), (Rank::Inside, &mut self.inside), (Rank::Doubtful, &mut self.doubtful)];
+        for (rank, holders) in ranks {
+            let [went, came] = [(old, new), (new, old)].map(|(a, b)| {
+                let of_rank = a.all_addresses().filter(move |address| a.rank(*address) == Some(rank));
+                of_rank.filter(move |address| b.rank(*address) != Some(rank))
+            });
+            replace(holders, peer, went, came);
+        }
         let [went, came] = [(&old.masks, &new.masks), (&new.masks, &old.masks)].map(|(a, b)| a.difference(b).copied());
         replace(&mut self.masked, peer, went, came);
         let [went, came] =
             [(&old.fronts, &new.fronts), (&new.fronts, &old.fronts)].map(|(a, b)| a.difference(b).copied());
         replace(&mut self.fronted, peer, went, came);
-        self.update_networks(old, new)
-    }
-
-    fn update_networks(&mut self, old: &Claims, new: &Claims) -> bool {
-        let mut differs = false;
-        for net in new.local.difference(&old.local) {
-            let count = self.networks.entry(*net).or_default();
-            *count += 1;
-            differs |= *count == 1;
-        }
-        for net in old.local.difference(&new.local) {
-            let Some(count) = self.networks.get_mut(net) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.networks.remove(net);
-                differs = true;
-            }
-        }
-        differs
+        let is_told = self.networks.update(&old.networks, &new.networks);
+        self.local.update(&old.local, &new.local) || is_told
     }
 
     /// Notes whether a host is heard of; returns whether that is news.
@@ -73,16 +70,20 @@ impl Index {
 
     /// Addresses of these claims that another host has too.
     pub(crate) fn contested(&self, claims: &Claims) -> Vec<IpAddr> {
-        let several =
-            |map: &HashMap<IpAddr, Vec<PeerId>>, address: &IpAddr| map.get(address).is_some_and(|it| it.len() > 1);
-        let addresses = claims.all_addresses().filter(|address| several(&self.holders, address));
+        let several = |map: &Holders, address: &IpAddr| map.get(address).is_some_and(|it| it.len() > 1);
+        let ranks = [&self.told, &self.inside, &self.doubtful];
+        let addresses = claims.all_addresses().filter(|address| ranks.iter().any(|rank| several(rank, address)));
         let masks = claims.masks.iter().copied().filter(|address| several(&self.masked, address));
         addresses.chain(masks).collect()
     }
 
     /// Which host an address is of.
     pub(super) fn holder(&self, address: IpAddr) -> Holder<'_> {
-        self.only(&self.holders, address)
+        let is_ours = || self.networks.have(address);
+        let ranks = [&self.told, &self.inside, &self.doubtful];
+        let first = ranks.into_iter().find(|rank| rank.contains_key(&address));
+        let first = first.filter(|rank| !std::ptr::eq(*rank, &self.doubtful) || is_ours());
+        first.map_or(Holder::Nobody, |rank| self.only(rank, address))
     }
 
     /// Which host something is on that comes from an address.
@@ -93,7 +94,7 @@ impl Index {
         }
     }
 
-    fn only<'a>(&self, map: &'a HashMap<IpAddr, Vec<PeerId>>, address: IpAddr) -> Holder<'a> {
+    fn only<'a>(&self, map: &'a Holders, address: IpAddr) -> Holder<'a> {
         let Some(holders) = map.get(&address) else { return Holder::Nobody };
         let mut live = holders.iter().filter(|peer| !self.silent.contains(*peer));
         match (live.next(), live.next(), holders.as_slice()) {
@@ -104,7 +105,7 @@ impl Index {
 
     /// Whether an address that no host has is not the Internet's all the same.
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
-        address::is_link_scoped(address) || self.networks.keys().any(|net| address::contains(*net, address))
+        address::is_link_scoped(address) || self.local.have(address)
     }
 
     /// Whether an address that no host has stands for something on one: where it leads is that host's business, and it is not
@@ -112,6 +113,56 @@ impl Index {
     pub(super) fn is_front(&self, address: IpAddr) -> bool {
         self.fronted.contains_key(&address) || self.masked.contains_key(&address)
     }
+}
+
+/// Networks, with how many hosts have each.
+#[derive(Clone, Debug, Default)]
+struct Networks {
+    counts: HashMap<Net, usize>,
+    /// How many there are of each family and length: as many look-ups tell whether an address is in one.
+    shapes: BTreeMap<(bool, u8), usize>,
+}
+
+impl Networks {
+    /// Puts a host's networks in the place of its old ones; returns whether there are others now.
+    fn update(&mut self, old: &BTreeSet<Net>, new: &BTreeSet<Net>) -> bool {
+        let mut differs = false;
+        for net in new.difference(old) {
+            let count = self.counts.entry(*net).or_default();
+            *count += 1;
+            if *count == 1 {
+                *self.shapes.entry(shape(*net)).or_default() += 1;
+                differs = true;
+            }
+        }
+        for net in old.difference(new) {
+            if is_last(self.counts.get_mut(net)) {
+                self.counts.remove(net);
+                if is_last(self.shapes.get_mut(&shape(*net))) {
+                    self.shapes.remove(&shape(*net));
+                }
+                differs = true;
+            }
+        }
+        differs
+    }
+
+    fn have(&self, address: IpAddr) -> bool {
+        let shapes = self.shapes.keys().filter(|(is_v4, _)| *is_v4 == address.is_ipv4());
+        shapes.map(|it| it.1).any(|prefix| self.counts.contains_key(&address::network(address, prefix)))
+    }
+}
+
+fn shape((address, prefix): Net) -> (bool, u8) {
+    (address.is_ipv4(), prefix)
+}
+
+/// Takes one from a count, and says whether it was the last.
+fn is_last(count: Option<&mut usize>) -> bool {
+    count.is_some_and(|count| {
+        *count = count.saturating_sub(1);
+        *count == 0
+    })
 }
 
 /// Takes a host from some keys and adds it to others; a key without hosts is none.

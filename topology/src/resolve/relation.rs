@@ -8,14 +8,15 @@
 //!
 //! The server's end may know better who serves than the client's could tell (a process where the client's report led to a
 //! container or a host): then it is believed. Where one report is the other half of several relations it confirms them all,
-//! but its figures are of none of them alone.
+//! but its figures are of none of them alone. Of very many on both ends not every pair is told: see [`matches`].
 
 mod ident;
+mod matches;
 mod report;
 
 use std::net::IpAddr;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::claims::Party;
 use crate::fact::Protocol;
@@ -41,16 +42,19 @@ pub struct Relation {
     pub told_by_client: Vec<Told>,
     /// Flows of the server's end that are this relation's alone.
     pub told_by_server: Vec<Told>,
-    /// Flows of the other end that are of several relations, this one among them: they confirm it, their figures are sums.
-    pub told_together: Vec<Told>,
+    /// Flows of the client's end that are of several relations, this one among them: their figures are sums.
+    pub together_by_client: Vec<Told>,
+    /// The same of the server's end.
+    pub together_by_server: Vec<Told>,
 }
 
 impl Relation {
     /// Whether both ends tell of it.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
-        let [by_client, by_server] = [&self.told_by_client, &self.told_by_server].map(|told| !told.is_empty());
-        (by_client && by_server) || ((by_client || by_server) && !self.told_together.is_empty())
+        let is_told = |alone: &[Told], together: &[Told]| !(alone.is_empty() && together.is_empty());
+        is_told(&self.told_by_client, &self.together_by_client)
+            && is_told(&self.told_by_server, &self.together_by_server)
     }
 }
 
@@ -73,7 +77,7 @@ pub(crate) fn relations<'a>(sources: impl Iterator<Item = Source<'a>>) -> Vec<Re
     ledger.relations.reserve(reports.told.len());
     let mut heard_of = vec![Vec::new(); reports.told.len()];
     for heard in &reports.heard {
-        for told in &heard.candidates {
+        for told in heard.candidates.iter() {
             heard_of[*told].push(heard);
         }
     }
@@ -83,7 +87,7 @@ pub(crate) fn relations<'a>(sources: impl Iterator<Item = Source<'a>>) -> Vec<Re
     for heard in reports.heard.iter().filter(|heard| heard.candidates.is_empty()) {
         ledger.enter_heard(&reports, heard);
     }
-    ledger.relations
+    ledger.in_order()
 }
 
 #[derive(Default)]
@@ -105,7 +109,8 @@ impl Ledger {
                 remote: report.edge.remote.to_canonical(),
                 told_by_client: Vec::new(),
                 told_by_server: Vec::new(),
-                told_together: Vec::new(),
+                together_by_client: Vec::new(),
+                together_by_server: Vec::new(),
             });
         }
         &mut self.relations[index]
@@ -114,8 +119,9 @@ impl Ledger {
     /// Enters a client's report with the servers' reports that may be its other half.
     fn enter_told(&mut self, reports: &Reports<'_>, report: &Report<'_>, heard: &[&Heard<'_>]) {
         let mut servers: Vec<(End, &Party)> = Vec::new();
+        let mut known = HashSet::default();
         for server in heard.iter().map(|heard| report.server_as(heard)) {
-            if servers.iter().all(|(end, _)| end.ident != server.0.ident) {
+            if known.insert(server.0.ident) {
                 servers.push(server);
             }
         }
@@ -126,26 +132,35 @@ impl Ledger {
             let bond = Bond { server: end.ident, ..report.bond() };
             let relation = self.entry(bond, report, party);
             let is_alone = servers.len() == 1;
-            let told = if is_alone { &mut relation.told_by_client } else { &mut relation.told_together };
+            let told = if is_alone { &mut relation.told_by_client } else { &mut relation.together_by_client };
             told.push(reports.told(report.host, report.flow));
-            for heard in heard.iter().filter(|heard| report.server_as(heard).0.ident == end.ident) {
-                let told = reports.told(heard.host, heard.flow);
-                let is_alone = reports.is_of_one(heard);
-                let all = if is_alone { &mut relation.told_by_server } else { &mut relation.told_together };
-                // By several addresses of one server, as of both families, come reports of one relation.
-                if !all.contains(&told) {
-                    all.push(told);
-                }
-            }
+        }
+        for heard in heard {
+            let (end, party) = report.server_as(heard);
+            let relation = self.entry(Bond { server: end.ident, ..report.bond() }, report, party);
+            let told = if heard.is_of_one { &mut relation.told_by_server } else { &mut relation.together_by_server };
+            told.push(reports.told(heard.host, heard.flow));
         }
     }
 
-    /// Enters a server's report that nobody else explains. Who came by loopback, or through a proxy, is told elsewhere if at
-    /// all.
+    /// Enters a server's report that nobody else explains. Who came by loopback is told elsewhere if at all.
     fn enter_heard(&mut self, reports: &Reports<'_>, heard: &Heard<'_>) {
-        if let Some(report) = heard.report.as_ref().filter(|report| !reports.is_of_proxy(report)) {
+        if let Some(report) = &heard.report {
             let relation = self.entry(report.bond(), report, &report.edge.server);
             relation.told_by_server.push(reports.told(heard.host, heard.flow));
         }
+    }
+
+    /// All relations, who tells of each in order and once: by several addresses of one server, as of both families, come
+    /// reports of one relation.
+    fn in_order(mut self) -> Vec<Relation> {
+        for relation in &mut self.relations {
+            let Relation { told_by_client, told_by_server, together_by_client, together_by_server, .. } = relation;
+            for told in [told_by_client, told_by_server, together_by_client, together_by_server] {
+                told.sort_unstable();
+                told.dedup();
+            }
+        }
+        self.relations
     }
 }

@@ -305,7 +305,8 @@ pub(crate) fn relations(cluster: &Cluster) -> String {
 fn relation(relation: &Relation) -> String {
     let Relation { client, server, protocol, port, remote, .. } = relation;
     let [client, server] = [client, server].map(party);
-    let told = [&relation.told_by_client, &relation.told_by_server, &relation.told_together].map(|told| {
+    let together = [&*relation.together_by_client, &*relation.together_by_server].concat();
+    let told = [&relation.told_by_client, &relation.told_by_server, &together].map(|told| {
         let names =
             told.iter().map(|told| format!("{}{}", told.peer.as_str().trim_start_matches("peer-"), told.serial));
         names.collect::<Vec<_>>().join(" ")

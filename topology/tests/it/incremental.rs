@@ -9,6 +9,7 @@ use topology::cluster::Writer;
 use topology::fact::{
     Direction, Fact, Flow, FlowKey, Listener, ListenerKey, Namespace, Network, Owner, Protocol, RemoteName,
 };
+use topology::gauges::{FlowGauges, Gauges};
 use topology::graph::Change;
 use topology::services::{Pattern, Rule};
 use topology::synthetic::SyntheticHost;
@@ -96,7 +97,7 @@ fn translated(number: u32) -> Vec<Fact> {
     let mut facts: Vec<Fact> = (1000..).zip(flows).map(|(serial, it)| Fact::Flow(flow(serial, it))).collect();
     let namespaces = [
         (0, vec!["172.17.0.2/16", "fe80::2/64"], Some(&inside)),
-        (1, vec!["10.0.9.77/24"], None),
+        (1, vec!["10.0.9.77/24", "203.0.113.77/32"], None),
         (2, vec!["172.17.0.4/16"], None),
         (90, vec!["172.17.0.2/16", "172.17.0.1/16", "fe80::2/64"], None),
     ];
@@ -272,4 +273,25 @@ proptest! {
             prop_assert_eq!(view.stats(), scratch.stats(), "{:?}", view.kind());
         }
     }
+}
+
+#[test]
+fn relations_are_made_once_for_all_that_differ_in_gauges_only() {
+    let hosts = [SyntheticHost::new(0, 2), SyntheticHost::new(1, 2)];
+    let mut writer = Writer::default();
+    for host in &hosts {
+        writer.apply(&host.peer(), host.facts().into_iter().map(Change::put));
+    }
+    let first = writer.cluster();
+    let shared = |a: &Cluster, b: &Cluster| Arc::ptr_eq(&a.relations(), &b.relations());
+    assert!(shared(&first, &first.clone()));
+    let fact = hosts[0].facts().into_iter().find(|fact| matches!(fact, Fact::Flow(_))).expect("it has flows");
+    let key = fact.key();
+    writer.apply(&hosts[0].peer(), [Change::put(Fact::Gauges(Gauges::Flows(FlowGauges::default())))]);
+    assert!(shared(&first, &writer.cluster()), "gauges");
+    writer.apply(&hosts[0].peer(), [Change::Remove(key)]);
+    let second = writer.cluster();
+    assert!(!shared(&first, &second), "facts");
+    writer.forget(&hosts[1].peer());
+    assert!(!shared(&second, &writer.cluster()), "hosts");
 }

@@ -409,7 +409,7 @@ fn across_hosts_an_address_is_who_has_it() {
             process 30 nginx listen [::]:80
             flow 30:80 <- fd00::1
             flow 30:80 <- ::ffff:10.0.0.1",
-            "curl@a -> nginx@b tcp 80 at 10.0.0.2 [a2 a1|b2 b1|] confirmed",
+            "curl@a -> nginx@b tcp 80 at 10.0.0.2 [a1 a2|b1 b2|] confirmed",
         ),
         (
             "an address of the link that both hosts have, and one that only the other has",
@@ -591,5 +591,176 @@ fn what_one_host_says_changes_the_edges_of_another() {
             line.and_then(|line| line.split(" -> ").nth(1)?.split(" tcp ").next()).unwrap_or_default()
         };
         assert_eq!((leads_to("8080"), leads_to("443")), (port_leads_to, outside_is), "{told}");
+    }
+}
+
+/// As the workers of one host at a database with a process for each connection: nobody can tell whose is whose.
+#[test]
+fn many_clients_of_many_processes_are_a_relation_each() {
+    const MANY: u32 = 500;
+    let numbers = || 1000..1000 + MANY;
+    let clients = numbers().map(|it| format!("process {it} php-fpm\nflow {it} -> 10.0.0.2:5432\n"));
+    let servers = numbers().map(|it| format!("process {it} postgres\nflow {it}:5432 <- 10.0.0.1\n"));
+    let text = format!(
+        "host a 10.0.0.1/24\n{}host b 10.0.0.2/24\nprocess 30 postgres listen 5432\n{}",
+        clients.collect::<String>(),
+        servers.collect::<String>()
+    );
+    let cluster = cluster(&text);
+    let all = cluster.relations();
+    assert_eq!(all.len(), 500);
+    let mut told = Vec::new();
+    for relation in all.iter() {
+        assert!(relation.is_confirmed());
+        assert_eq!(
+            (relation.told_by_client.len(), relation.told_by_server.len()),
+            (1, 0),
+            "a server's flow is of several"
+        );
+        assert_eq!(relation.together_by_client, []);
+        assert!(relation.together_by_server.is_sorted());
+        told.extend(relation.together_by_server.iter().map(|told| told.serial));
+    }
+    assert!(told.len() < 80_000, "{} pairs are told of 250,000", told.len());
+    told.sort_unstable();
+    assert!(told.chunk_by(PartialEq::eq).all(|same| same.len() > 1), "each is told of several");
+    assert_eq!(told.chunk_by(PartialEq::eq).count(), 500, "none is left out");
+}
+
+#[test]
+fn a_relation_both_ends_tell_of_is_confirmed_if_both_tell_of_several() {
+    let text = "host a 10.0.0.1/24
+        process 20 curl
+        process 21 wget
+        flow 20 -> 10.0.0.2:80
+        flow 21 -> 10.0.0.2:80
+        host b 10.0.0.2/24 172.17.0.1/16
+        container one
+        container two
+        process 30 nginx in one listen 80
+        process 31 nginx in two listen 80
+        flow 30:80 <- 10.0.0.1 via 10.0.0.2:80
+        flow 31:80 <- 10.0.0.1 via 10.0.0.2:80";
+    let want = "curl@a -> one/nginx@b tcp 80 at 10.0.0.2 [||a1 b1] confirmed
+        curl@a -> two/nginx@b tcp 80 at 10.0.0.2 [||a1 b2] confirmed
+        wget@a -> one/nginx@b tcp 80 at 10.0.0.2 [||a2 b1] confirmed
+        wget@a -> two/nginx@b tcp 80 at 10.0.0.2 [||a2 b2] confirmed";
+    check("two clients at a balanced port", text, want);
+}
+
+#[test]
+fn what_a_namespace_has_takes_nothing_from_others() {
+    let cases = [
+        (
+            "an address of a host elsewhere, and of its container",
+            "host a 10.0.0.1/24
+            process 20 curl
+            flow 20 -> 10.0.0.2:80
+            flow 20 -> 10.1.0.2:80
+            host b 10.0.0.2/24
+            container web 10.1.0.2 init=31
+            process 30 nginx listen 80
+            process 31 nginx in web listen 80
+            flow 30:80 <- 10.0.0.1
+            host c 10.0.0.3/24
+            namespace red 10.0.0.2/24 10.0.0.1/24 10.1.0.2/24
+            process 40 nginx at red listen 80",
+            "curl@a -> nginx@b tcp 80 at 10.0.0.2 [a1|b1|] confirmed
+            curl@a -> web/nginx@b tcp 80 at 10.1.0.2 [a2||]",
+        ),
+        (
+            "networks half as large as the Internet",
+            "host a 10.0.0.1/24 fd00::1/64
+            process 20 curl
+            flow 20 -> 203.0.113.9:443
+            flow 20 -> [2606:4700::1]:443
+            flow 20 -> 44.1.2.3:443
+            host c 10.0.0.3/24
+            namespace red 1.2.3.4/0 129.0.0.1/1 2000::1/3
+            namespace wide 44.0.0.1/8",
+            "curl@a -> Internet tcp 443 at 203.0.113.9 [a1||]
+            curl@a -> Internet tcp 443 at 2606:4700::1 [a2||]",
+        ),
+        (
+            "an address of the Internet's, one of a network that some host has, and one of a container",
+            "host a 10.0.0.1/24 198.51.100.1/24
+            process 20 curl
+            flow 20 -> 8.8.8.8:53
+            flow 20 -> 198.51.100.9:53
+            flow 20 -> 203.0.113.9:53
+            flow 20 -> 100.64.0.9:53
+            host c 10.0.0.3/24
+            container web
+            namespace red 8.8.8.8/32 198.51.100.9/32 100.64.0.9/32
+            namespace web 203.0.113.9/32
+            process 40 dns at red listen 53
+            process 41 web in web listen 53",
+            "curl@a -> Internet tcp 53 at 8.8.8.8 [a1||]
+            curl@a -> dns@c tcp 53 at 100.64.0.9 [a2 a4||]
+            curl@a -> web/web@c tcp 53 at 203.0.113.9 [a3||]",
+        ),
+    ];
+    for (scenario, text, want) in cases {
+        check(scenario, text, want);
+    }
+}
+
+#[test]
+fn a_docker_proxy_is_what_docker_runs_on_the_host() {
+    const WEB: &str = "-container-ip,172.17.0.3,-container-port,80";
+    let cases = [
+        (
+            "Docker in Docker: the proxy is of the inner Docker's ports",
+            format!(
+                "host a 10.0.0.1/24 172.17.0.1/16
+                container dind 172.17.0.2 init=20
+                container web 172.17.0.3 init=30
+                process 20 dockerd in dind
+                process 21 docker-proxy in dind listen 8080
+                process 22 docker-proxy in dind args -proto,tcp,-host-ip,0.0.0.0,-host-port,22,{WEB}
+                process 30 nginx in web listen 80
+                process 40 curl
+                process 41 sshd listen 22
+                flow 40 -> 172.17.0.2:8080
+                flow 21:8080 <- 172.17.0.1
+                flow 40 -> 10.0.0.1:22"
+            ),
+            "curl@a -> sshd@a tcp 22 at 10.0.0.1 [a3||]
+            curl@a -> dind/docker-proxy@a tcp 8080 at 172.17.0.2 [a1|a2|] confirmed",
+        ),
+        (
+            "one in a container that has the host's network, and one in a namespace of its own",
+            format!(
+                "host a 10.0.0.1/24 172.17.0.1/16
+                container liar network=host
+                container web 172.17.0.3 init=30
+                process 20 docker-proxy in liar args -proto,tcp,-host-ip,0.0.0.0,-host-port,22,{WEB}
+                process 21 docker-proxy at red args -proto,tcp,-host-ip,0.0.0.0,-host-port,22,{WEB}
+                process 30 nginx in web listen 80
+                process 40 curl
+                process 41 sshd listen 22
+                flow 40 -> 10.0.0.1:22
+                flow 20 -> 172.17.0.3:80"
+            ),
+            "liar/docker-proxy@a -> web/nginx@a tcp 80 at 172.17.0.3 [a2||]
+            curl@a -> sshd@a tcp 22 at 10.0.0.1 [a1||]",
+        ),
+        (
+            "Docker's own word comes before the proxy's",
+            format!(
+                "host a 10.0.0.1/24 172.17.0.1/16
+                container db 172.17.0.2 publish=8080:80 init=20
+                container web 172.17.0.3 init=30
+                process 19 docker-proxy args -proto,tcp,-host-ip,0.0.0.0,-host-port,8080,{WEB}
+                process 20 postgres in db listen 80
+                process 30 nginx in web listen 80
+                process 40 curl
+                flow 40 -> 10.0.0.1:8080"
+            ),
+            "curl@a -> db/postgres@a tcp 8080 at 10.0.0.1 [a1||]",
+        ),
+    ];
+    for (scenario, text, want) in cases {
+        check(scenario, &text, want);
     }
 }

@@ -256,3 +256,25 @@ fn hosts_may_come_in_any_order_and_leave() {
     writer.forget(&crate::fixture::peer("b"));
     assert_snapshot!(draw(&writer.cluster(), Kind::Containers, ""), @"client (a) hexagon");
 }
+
+#[test]
+fn who_comes_through_a_proxy_does_not_come_from_the_host_too() {
+    let text = "
+        host a 10.0.0.1/24
+        process 20 curl
+        flow 20 -> 10.0.0.2:8080
+        host b 10.0.0.2/24 172.17.0.1/16
+        container web 172.17.0.2 publish=8080:80 init=30
+        process 30 nginx in web listen 80
+        process 40 docker-proxy listen 8080
+        flow 40:8080 <- 10.0.0.1
+        flow 40:8080 <- 203.0.113.77
+        flow 40 -> 172.17.0.2:80
+        flow 30:80 <- 172.17.0.1
+    ";
+    assert_snapshot!(draw(&cluster(text), Kind::Hosts, ""), @r#"
+    The Internet (Inbound connections) cloud -> b
+    a circle -> b
+    b circle
+    "#);
+}

@@ -20,7 +20,7 @@ pub(super) enum Ident {
 }
 
 /// One end of a report: who it is, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct End {
     pub(super) ident: Ident,
     pub(super) host: Option<usize>,

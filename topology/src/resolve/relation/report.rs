@@ -1,12 +1,14 @@
 //! Reports of both ends, and which may be halves of one relation.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use super::Told;
 use super::ident::{Bond, End, Ident, Numbers};
-use crate::claims::{Claims, Door, Party};
+use super::matches::Matches;
+use crate::claims::{Claims, Party};
 use crate::fact::{Direction, Flow, Protocol};
 use crate::graph::HostGraph;
 use crate::id::Netns;
@@ -33,7 +35,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// The port the client named, as far as this end knows.
-    fn named(&self) -> u16 {
+    pub(super) fn named(&self) -> u16 {
         match (self.edge.seen_from, self.flow.via) {
             (Direction::Incoming, Some(via)) => via.port(),
             _ => self.edge.port,
@@ -69,21 +71,30 @@ pub(super) struct Heard<'a> {
     pub(super) report: Option<Report<'a>>,
     server: Option<(End, &'a Party)>,
     /// Clients' reports it may be the other half of.
-    pub(super) candidates: Vec<usize>,
+    pub(super) candidates: Rc<[usize]>,
+    /// Whether it is the other half of one relation only.
+    pub(super) is_of_one: bool,
+}
+
+impl<'a> Heard<'a> {
+    fn new(host: usize, flow: &'a Flow, report: Option<Report<'a>>, server: Option<(End, &'a Party)>) -> Self {
+        Self { host, flow, report, server, candidates: Rc::default(), is_of_one: false }
+    }
 }
 
 /// Where a client's report is looked for: by the door it leads to, and by what the server's end can know of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Slot {
-    server: usize,
-    netns: Option<Netns>,
-    protocol: Protocol,
-    port: u16,
-    from: Origin,
+pub(super) struct Slot {
+    pub(super) server: usize,
+    pub(super) netns: Option<Netns>,
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+    pub(super) from: Origin,
 }
 
+/// What the server's end can know of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Origin {
+pub(super) enum Origin {
     Container(usize),
     Host(usize),
     Loopback,
@@ -96,8 +107,6 @@ pub(super) struct Reports<'a> {
     pub(super) told: Vec<Report<'a>>,
     /// What servers' ends tell.
     pub(super) heard: Vec<Heard<'a>>,
-    /// Doors to which a docker-proxy passes on what comes to it.
-    proxied: HashSet<(usize, Door)>,
 }
 
 impl<'a> Reports<'a> {
@@ -106,8 +115,7 @@ impl<'a> Reports<'a> {
         for source in &sources {
             numbers.peer(&source.graph.peer);
         }
-        let mut reports =
-            Self { sources: Vec::new(), told: Vec::new(), heard: Vec::new(), proxied: HashSet::default() };
+        let mut reports = Self { sources: Vec::new(), told: Vec::new(), heard: Vec::new() };
         for (host, source) in sources.iter().enumerate() {
             reports.read(host, source, &mut numbers);
         }
@@ -124,7 +132,10 @@ impl<'a> Reports<'a> {
         };
         for flow in source.graph.flows.values() {
             let Some(edge) = edges.next_if(|edge| edge.is_of(flow)) else {
-                self.read_no_edge(host, source, flow);
+                let key = flow.key;
+                if key.direction == Direction::Incoming && key.remote.to_canonical().is_loopback() {
+                    self.heard.push(Heard::new(host, flow, None, None));
+                }
                 continue;
             };
             let (client, server) = match edge.seen_from {
@@ -136,36 +147,19 @@ impl<'a> Reports<'a> {
                 Direction::Outgoing => self.told.push(report),
                 Direction::Incoming => {
                     let server = Some((server, &edge.server));
-                    self.heard.push(Heard { host, flow, report: Some(report), server, candidates: Vec::new() });
+                    self.heard.push(Heard::new(host, flow, Some(report), server));
                 }
             }
         }
     }
 
-    fn read_no_edge(&mut self, host: usize, source: &Source<'a>, flow: &'a Flow) {
-        let remote = flow.key.remote.to_canonical();
-        match flow.key.direction {
-            Direction::Incoming if remote.is_loopback() => {
-                self.heard.push(Heard { host, flow, report: None, server: None, candidates: Vec::new() });
-            }
-            Direction::Outgoing => {
-                let owner = source.claims.owner(source.graph, flow).filter(Party::is_docker_proxy);
-                let door = owner.and_then(|_| source.claims.door(remote, flow.key.protocol, flow.key.port));
-                self.proxied.extend(door.map(|door| (host, door)));
-            }
-            Direction::Incoming => {}
-        }
-    }
-
     /// Finds which clients' reports each server's report may be the other half of.
     pub(super) fn join(&mut self) {
-        let slots = self.slots();
         let mut heard = std::mem::take(&mut self.heard);
+        let mut matches = Matches::new(self, self.slots());
         for heard in &mut heard {
-            heard.candidates = match &heard.report {
-                Some(report) => self.candidates(&slots, report),
-                None => self.by_loopback(&slots, heard),
-            };
+            heard.candidates = matches.of(heard);
+            heard.is_of_one = self.is_of_one(heard);
         }
         self.heard = heard;
     }
@@ -190,33 +184,8 @@ impl<'a> Reports<'a> {
         slots
     }
 
-    fn by_loopback(&self, slots: &HashMap<Slot, Vec<usize>>, heard: &Heard<'a>) -> Vec<usize> {
-        let (key, netns) = (heard.flow.key, Some(heard.flow.netns));
-        let slot = Slot { server: heard.host, netns, protocol: key.protocol, port: key.port, from: Origin::Loopback };
-        slots.get(&slot).cloned().unwrap_or_default()
-    }
-
-    fn candidates(&self, slots: &HashMap<Slot, Vec<usize>>, heard: &Report<'a>) -> Vec<usize> {
-        let from = match (heard.client.ident, heard.client.host) {
-            (Ident::Container(container), _) => Origin::Container(container),
-            (_, Some(host)) => Origin::Host(host),
-            (_, None) => return Vec::new(),
-        };
-        let (netns, port) = heard.edge.door;
-        let slot = |netns, port| Slot { server: heard.host, netns, protocol: heard.edge.protocol, port, from };
-        // A client's host that knows no namespace knows a container by its address, or a host by the port named to it.
-        let by_name = Some(heard.named()).filter(|named| *named != port);
-        let places = [Some(slot(netns, port)), Some(slot(None, port)), by_name.map(|named| slot(None, named))];
-        let some = places.iter().flatten().filter_map(|slot| slots.get(slot)).flatten().copied();
-        let mut found: Vec<usize> = some.filter(|told| self.may_be_one(&self.told[*told], heard)).collect();
-        if found.iter().any(|told| self.told[*told].server.ident == heard.server.ident) {
-            found.retain(|told| self.told[*told].server.ident == heard.server.ident);
-        }
-        found
-    }
-
     /// Whether a client's report may be the other half of a server's, where slots agree.
-    fn may_be_one(&self, told: &Report<'a>, heard: &Report<'a>) -> bool {
+    pub(super) fn may_be_one(&self, told: &Report<'a>, heard: &Report<'a>) -> bool {
         let is_place = match (told.edge.door.0, told.server.ident) {
             (Some(_), _) => true,
             (None, Ident::Host(_)) => heard.named() == told.edge.port,
@@ -238,20 +207,13 @@ impl<'a> Reports<'a> {
     }
 
     /// Whether a server's report is the other half of one relation only.
-    pub(super) fn is_of_one(&self, heard: &Heard<'a>) -> bool {
+    fn is_of_one(&self, heard: &Heard<'a>) -> bool {
         let mut bonds = heard.candidates.iter().map(|told| {
             let told = &self.told[*told];
             Bond { server: told.server_as(heard).0.ident, ..told.bond() }
         });
         let first = bonds.next();
         bonds.all(|bond| Some(bond) == first)
-    }
-
-    /// Whether a server's report is of what a docker-proxy passed on: who came to the proxy is told by the proxy.
-    pub(super) fn is_of_proxy(&self, report: &Report<'a>) -> bool {
-        let (netns, port) = report.edge.door;
-        let door = netns.map(|netns| (report.host, (netns, report.edge.protocol, port)));
-        report.client.ident == Ident::Host(report.host) && door.is_some_and(|door| self.proxied.contains(&door))
     }
 
     /// The name of a flow of a host.
