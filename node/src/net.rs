@@ -40,6 +40,8 @@ pub(crate) struct Links {
     status: watch::Receiver<Status>,
     /// Who could not prove the same secret, and when it last tried.
     stranger: Option<(SocketAddr, Instant)>,
+    /// Addresses of local bridges, as of the last look at where others reach this peer.
+    bridges: BTreeSet<IpAddr>,
 }
 
 /// A started network: its ends, where it listens, and what is to be waited for in the end.
@@ -63,8 +65,17 @@ pub(crate) async fn start(
     let (view, seen) = watch::channel(View::default());
     let (status_out, status) = watch::channel(Status::default());
     let looking = tokio::spawn(discovery::run(discovery, found_out, seen, status_out, stop.clone()));
-    let links =
-        Links { events, commands: Some(commands), found, next: None, listens: addresses, view, status, stranger: None };
+    let links = Links {
+        events,
+        commands: Some(commands),
+        found,
+        next: None,
+        listens: addresses,
+        view,
+        status,
+        stranger: None,
+        bridges: BTreeSet::new(),
+    };
     Ok(Started { links, listen: listens, tasks: vec![task, looking] })
 }
 
@@ -81,6 +92,7 @@ impl Links {
             view: watch::channel(View::default()).0,
             status: watch::channel(Status::default()).1,
             stranger: None,
+            bridges: BTreeSet::new(),
         }
     }
 
@@ -131,9 +143,9 @@ impl Links {
 
     /// Where others reach this peer, the likeliest first.
     pub(crate) fn addresses(&mut self) -> Vec<SocketAddr> {
-        let bridges = bridges();
+        self.bridges = bridges();
         let mut addresses = self.listens.borrow_and_update().clone();
-        addresses.sort_by_key(|address| (rank(address.ip(), &bridges), *address));
+        addresses.sort_by_key(|address| (rank(address.ip(), &self.bridges), *address));
         addresses.dedup();
         addresses.truncate(ADDRESSES_MAX);
         addresses
@@ -148,9 +160,8 @@ impl Links {
         };
         let live = of(false);
         // Addresses of local bridges exist on many hosts alike, and lead from each to itself.
-        let bridges = bridges();
         let local: BTreeSet<SocketAddr> =
-            me.addresses.iter().copied().filter(|address| rank(address.ip(), &bridges) == 0).collect();
+            me.addresses.iter().copied().filter(|address| rank(address.ip(), &self.bridges) == 0).collect();
         let gone = of(true).into_iter().filter(|address| !live.contains(address) && !local.contains(address)).collect();
         let view = View { local, live, gone };
         self.view.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);

@@ -111,6 +111,8 @@ struct Probe {
     tracker: Tracker,
     table: Arc<ProcessTable>,
     table_version: u64,
+    /// The processes of the table, by where they are.
+    namespaces: Namespaces,
     generation: u64,
     started_at: Option<Instant>,
     gauges_at: Option<Instant>,
@@ -129,6 +131,7 @@ impl Probe {
             tracker: Tracker::default(),
             table: Arc::default(),
             table_version: 0,
+            namespaces: Namespaces::new(),
             generation: 0,
             started_at: None,
             gauges_at: None,
@@ -148,13 +151,13 @@ impl Probe {
         }
         // The kernel's word first: what it tells of afterwards is still open in the scan.
         let ended = self.kernel.take(now.clock, &self.channels.nudge, &mut updates);
-        let namespaces = namespaces(&self.table);
         self.scanner.attend(self.kernel.attention());
         self.scanner.want_remains(!self.kernel.is_active() && !self.notified.is_active());
-        let scans = self.scanner.scan(&namespaces, now.clock);
-        let walked = self.owners.update_with(&scans.namespaces, &namespaces, || self.kernel.holders());
+        let scans = self.scanner.scan(&self.namespaces, now.clock);
+        let walked = self.owners.update_with(&scans.namespaces, &self.namespaces, || self.kernel.holders());
         let is_needed = !self.kernel.is_active();
-        let (destroyed, heard) = self.notified.take(is_needed, &namespaces, &scans, &self.classifiers, &mut updates);
+        let (destroyed, heard) =
+            self.notified.take(is_needed, &self.namespaces, &scans, &self.classifiers, &mut updates);
         let elsewhere = scans.cpu_time + heard;
         let told_by = |is_notified: bool| match (self.kernel.is_active(), is_notified) {
             (true, _) => EndsBy::Kernel,
@@ -164,7 +167,7 @@ impl Probe {
         let (ends_by, ends_elsewhere_by) =
             (told_by(self.notified.is_active()), told_by(self.notified.is_active_everywhere()));
         let own = scans.namespaces.iter().map(|scan| scan.netns);
-        let alive: BTreeSet<Netns> = namespaces.keys().copied().chain(own).collect();
+        let alive: BTreeSet<Netns> = self.namespaces.keys().copied().chain(own).collect();
         let (namespaces, is_cut) = self.snapshots(&scans, walked.is_told || walked.processes > 0);
         self.translated.attend(now.clock, &mut updates);
         let needs_likely = !ended.is_empty() || !destroyed.is_empty() || self.tracker.waits_for_processes();
@@ -197,6 +200,7 @@ impl Probe {
     fn take_processes(&mut self) {
         let table = self.channels.processes.borrow().clone();
         if !Arc::ptr_eq(&table, &self.table) {
+            self.namespaces = namespaces(&table);
             self.table = table;
             self.table_version += 1;
         }

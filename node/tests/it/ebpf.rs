@@ -357,6 +357,20 @@ fn the_first_connection_of_a_relation_is_news_and_the_next_ones_are_not() {
 }
 
 #[test]
+fn a_server_that_comes_or_goes_is_news() {
+    in_new_netns(|netns| {
+        let (_tracer, mut news) = load();
+        let bound = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&bound, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        assert!(!news.clear().contains(&netns), "it does not listen yet");
+        rustix::net::listen(&bound, 1).expect("bound");
+        assert!(news.clear().contains(&netns), "it listens");
+        drop(bound);
+        assert!(news.clear().contains(&netns), "it does not listen any more");
+    });
+}
+
+#[test]
 fn a_watcher_tells_where_there_is_news_until_it_is_dropped() {
     in_new_netns(|netns| {
         let (_tracer, news) = load();

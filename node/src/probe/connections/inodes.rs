@@ -29,7 +29,7 @@ const RETRY_SCANS_MAX: u64 = 64;
 /// Scans after which a namespace with listeners is walked again, new socket or not: a worker forked since holds its
 /// master's listener, and a connection can be handed over to a child: no new socket tells of either.
 const REWALK_SCANS: u64 = 30;
-/// The same where the holders are told: that costs little.
+/// The same where the holders are told, which costs little, and a process is new.
 const REASK_SCANS: u64 = 5;
 
 /// Owners of sockets, by inode. Bounded by the sockets of a scan ([`SOCKETS_MAX`](super::netns::SOCKETS_MAX)): an entry
@@ -45,6 +45,13 @@ pub struct Owners {
     resume_at: Option<ProcessId>,
     /// Whether the holders were told when they were last asked for.
     was_told: bool,
+    /// The processes of the last update.
+    namespaces: Namespaces,
+    alive: HashSet<ProcessId>,
+    /// Whether there are new ones since all namespaces were last asked for.
+    has_newcomers: bool,
+    /// Scan of that.
+    asked_at: u64,
 }
 
 #[derive(Debug)]
@@ -111,6 +118,10 @@ impl Owners {
             walked_at: HashMap::new(),
             resume_at: None,
             was_told: false,
+            namespaces: Namespaces::new(),
+            alive: HashSet::new(),
+            has_newcomers: false,
+            asked_at: 0,
         }
     }
 
@@ -141,11 +152,16 @@ impl Owners {
     ) -> Walked {
         self.scan += 1;
         let mut holders = Holders::NotAsked(holders);
-        let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
+        self.take_processes(namespaces);
+        let alive = std::mem::take(&mut self.alive);
+        let is_asking = self.is_asking();
         let mut walk = Walk::new(Arc::clone(&self.proc_root), self.resume_at.take(), FDS_MAX);
         let mut lost = HashMap::new();
+        if let Some(own) = scans.first() {
+            self.take_own(own, &alive);
+        }
         for scan in scans {
-            let mut is_due = self.is_rewalk_due(scan);
+            let mut is_due = self.is_rewalk_due(scan, is_asking);
             for (inode, kind) in held(scan) {
                 match self.need(inode, &alive) {
                     Need::Nothing => {}
@@ -171,15 +187,54 @@ impl Owners {
         self.entries.retain(|_, entry| entry.seen == self.scan);
         self.walked_at.retain(|netns, _| namespaces.contains_key(netns));
         self.resume_at = walk.stopped_at();
+        self.alive = alive;
         let is_told = matches!(holders, Holders::Told(_));
+        if is_asking || is_told && !self.was_told {
+            self.asked_at = self.scan;
+            self.has_newcomers = false;
+        }
         self.was_told = is_told || (self.was_told && matches!(holders, Holders::NotAsked(_)));
         Walked { is_told, ..walk.walked() }
     }
 
-    fn is_rewalk_due(&self, scan: &Scan) -> bool {
+    fn take_processes(&mut self, namespaces: &Namespaces) {
+        if self.namespaces == *namespaces {
+            return;
+        }
+        self.namespaces.clone_from(namespaces);
+        let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
+        self.has_newcomers |= !alive.is_subset(&self.alive);
+        self.alive = alive;
+    }
+
+    /// Takes those of the new sockets that are ours: our own look-ups and visitors come and go all the time, and are no reason
+    /// to look at anybody else.
+    fn take_own(&mut self, scan: &Scan, alive: &HashSet<ProcessId>) {
+        let new: HashMap<u64, Kind> = held(scan).filter(|(inode, _)| !self.entries.contains_key(inode)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let link = std::fs::read_link(self.proc_root.join("self")).ok();
+        let pid = link.and_then(|link| link.to_str()?.parse::<u32>().ok());
+        let Some(ourselves) = alive.iter().copied().find(|process| Some(process.pid) == pid) else { return };
+        let seen = self.scan;
+        let mut take = |inode: u64, process| {
+            if let Some(kind) = new.get(&inode) {
+                self.entries.insert(inode, Entry { holder: Holder::new(*kind, vec![process]), seen });
+            }
+        };
+        let mut walk = Walk::new(Arc::clone(&self.proc_root), None, FDS_MAX);
+        walk.find(&[ourselves], |inode| new.contains_key(&inode), &mut take);
+    }
+
+    /// Whether all namespaces are due where the holders are told: one answer is good for all of them.
+    fn is_asking(&self) -> bool {
+        let age = self.scan - self.asked_at;
+        self.was_told && (age >= REWALK_SCANS || age >= REASK_SCANS && self.has_newcomers)
+    }
+
+    fn is_rewalk_due(&self, scan: &Scan, is_asking: bool) -> bool {
         let walked_at = self.walked_at.get(&scan.netns);
-        // One answer is good for all namespaces: they ask in the same scan.
-        let is_asking = self.scan.is_multiple_of(REASK_SCANS);
         let is_time = |at: u64| if self.was_told { is_asking } else { self.scan - at >= REWALK_SCANS };
         !scan.listeners.is_empty() && walked_at.is_none_or(|at| is_time(*at))
     }

@@ -5,7 +5,8 @@
 //!
 //! The dump of connections is the price of a scan (see [`sock_diag`](super::sock_diag)), and most namespaces of most scans
 //! are quiet. So the kernel's [`counters`] are read first: connections are dumped only if those say that something happened
-//! since. What connections carry moves no counter, and is read by the clock: see [`beat`] and [`LOOK_UPS_MAX`].
+//! since. What connections carry moves no counter, and is read by the clock: see [`beat`] and [`LOOK_UPS_MAX`]. Where another
+//! source tells of what comes ([`Attention`]), namespaces of which it tells nothing are not even entered between two beats.
 
 mod beat;
 mod counters;
@@ -141,13 +142,13 @@ impl Scan {
     }
 }
 
-/// Where connections are worth a look before the beat of figures.
+/// Where TCP sockets are worth a look before the beat of figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Attention {
-    /// Wherever one came or went.
+    /// Everywhere.
     #[default]
     Everywhere,
-    /// In these alone: of the others another source tells what comes and goes.
+    /// In these alone: another source tells wherever one comes that may be new.
     Only(HashSet<Netns>),
 }
 
@@ -164,6 +165,8 @@ pub struct Scans {
     pub namespaces: Vec<Scan>,
     /// What kept it from being all, each with the number of namespaces it happened in.
     pub problems: Vec<(Problem, usize)>,
+    /// Namespaces that were entered, rather than known to be quiet.
+    pub entered: usize,
     /// Namespaces whose connections were dumped, rather than known to be none or unchanged.
     pub dumped: usize,
     /// What it cost: CPU time of the thread it ran on.
@@ -176,6 +179,14 @@ impl Scans {
             Some((_, count)) => *count += 1,
             None => self.problems.push((problem, 1)),
         }
+    }
+
+    /// Takes what is known of a namespace.
+    fn take(&mut self, known: &Known, netns: Netns, freshness: Freshness) {
+        if known.is_truncated() {
+            self.complain(Problem::Truncated);
+        }
+        self.namespaces.push(known.scan(netns, freshness));
     }
 
     /// How many sockets of the next namespace may be read.
@@ -228,7 +239,7 @@ impl Scanner {
 
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
     /// each namespace in which connections came or went: not for an async task's thread. `now` is when: figures and
-    /// addresses are read by the clock.
+    /// addresses are read by the clock. Our own namespace is entered in every scan, as there is no way to it.
     pub fn scan(&mut self, namespaces: &Namespaces, now: Instant) -> Scans {
         match on_a_thread(|| self.scan_on_this_thread(namespaces, now)) {
             Ok((scans, cpu_time)) => Scans { cpu_time, ..scans },
@@ -260,6 +271,13 @@ impl Scanner {
     }
 
     fn scan_there(&mut self, netns: Netns, processes: &[ProcessId], now: Instant, scans: &mut Scans) {
+        let beat = self.beats.count(netns, now);
+        if self.attention.is_calm(netns)
+            && let Some(known) = self.known.get(&netns).filter(|known| known.can_wait(beat, now))
+        {
+            scans.take(known, netns, Freshness::Unchanged);
+            return;
+        }
         let mut doors = processes.iter().take(DOORS_MAX);
         match doors.find_map(|process| enter(&self.proc_root, netns, process.pid).map(|result| (process, result))) {
             Some((process, Ok(()))) => self.scan_here(netns, Some(process.pid), now, scans),
@@ -273,10 +291,11 @@ impl Scanner {
 
     /// Scans the namespace this thread is in, `netns`; `pid` is a process in it, `None` for our own.
     fn scan_here(&mut self, netns: Netns, pid: Option<u32>, now: Instant, scans: &mut Scans) {
-        let mut known = self.known.remove(&netns).unwrap_or_else(|| Known::new(netns));
+        let mut known = self.known.remove(&netns).unwrap_or_default();
+        scans.entered += 1;
         match self.read_here(netns, &mut known, now, scans) {
-            Ok(scan) => {
-                scans.namespaces.push(scan);
+            Ok(freshness) => {
+                scans.take(&known, netns, freshness);
                 self.known.insert(netns, known);
             }
             Err(error) => {
@@ -293,10 +312,10 @@ impl Scanner {
         known: &mut Known,
         now: Instant,
         scans: &mut Scans,
-    ) -> Result<Scan, DumpError> {
+    ) -> Result<Freshness, DumpError> {
         let limit = scans.room();
         let mut listeners = Vec::new();
-        let listed = self.reader.dump(Wanted::Listeners, limit, &mut listeners)?;
+        known.listed = self.reader.dump(Wanted::Listeners, limit, &mut listeners)?;
         let (counters, datagrams) = counters::read(&self.proc_root);
         let beat = self.beats.count(netns, now);
         let is_calm = self.attention.is_calm(netns);
@@ -306,22 +325,8 @@ impl Scanner {
         let of_listeners = known::replace(&mut known.listeners, listeners);
         let of_connections = known.connections.update(&mut self.reader, here, &known.listeners, &mut scans.dumped)?;
         let of_datagrams = known.datagrams.update(&mut self.reader, here);
-        let extents = [listed, known.connections.extent, known.datagrams.extent];
-        if extents.contains(&Extent::Truncated) {
-            scans.complain(Problem::Truncated);
-        }
-        let connections = &known.connections.sockets;
-        let networks = known.addresses.update(now, connections.iter().chain(known.listeners.iter()));
-        Ok(Scan {
-            netns,
-            listeners: Arc::clone(&known.listeners),
-            connections: Arc::clone(connections),
-            datagrams: Arc::clone(&known.datagrams.sockets),
-            freshness: of_listeners.max(of_connections).max(of_datagrams),
-            networks: Arc::clone(networks),
-            ephemeral: known.connections.ephemeral.clone(),
-            source: Source::SockDiag,
-        })
+        known.addresses.update(now, known.connections.sockets.iter().chain(known.listeners.iter()));
+        Ok(of_listeners.max(of_connections).max(of_datagrams))
     }
 
     fn scan_by_proc(&self, netns: Netns, pid: Option<u32>, ephemeral: RangeInclusive<u16>, scans: &mut Scans) {

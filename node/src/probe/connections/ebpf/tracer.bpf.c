@@ -6,6 +6,7 @@
  *
  *     CLOSE -> SYN_SENT          a process connects: remember it by the socket
  *     LISTEN -> SYN_RECV         a client knocks: remember that it is incoming
+ *     CLOSE <-> LISTEN           a server comes or goes: wake user space
  *     ... -> ESTABLISHED         is this relation new? then wake user space
  *     ESTABLISHED -> FIN_WAIT1   a process shuts its end: the server's, if we did not know it
  *     CLOSE_WAIT -> LAST_ACK     likewise
@@ -29,7 +30,7 @@ volatile const u32 PID_NAMESPACE = 0;
 /* Pid namespaces above each other; the kernel's own bound (MAX_PID_NS_LEVEL). */
 #define PID_LEVELS_MAX 32
 #define ANCESTORS_MAX 3
-/* A relation is news again after as many drains without a new connection. */
+/* A relation is news again after as many drains in which nothing came. */
 #define NEWS_AGAIN 16
 
 /* Sockets we remember: 80 bytes each. Beyond it the longest idle one is forgotten, and ends as one from before us. */
@@ -303,28 +304,44 @@ INLINE u64 hash(const struct relation *relation)
 	return hash ^ hash >> 29;
 }
 
-/* Wakes user space if this connection is the first of its relation in a while. */
-INLINE void established(struct sock *sk)
+/* Wakes user space if this is the first that happens to its relation in a while. */
+INLINE void tell_of(const struct relation *relation)
 {
-	struct opened *opened = bpf_map_lookup_elem(&sockets, &sk);
-	struct relation relation = {};
 	u32 zero = 0;
 	u32 *drain = bpf_map_lookup_elem(&drains, &zero);
-
-	if (!opened || opened->foreign || !drain || !relate(&relation, sk, opened))
-		return;
-	u64 key = hash(&relation);
+	u64 key = hash(relation);
 	u32 index = key % SLOTS_MAX;
 	u64 *slot = bpf_map_lookup_elem(&slots, &index);
-	if (!slot)
+
+	if (!drain || !slot)
 		return;
 	u64 last = *slot;
 	u64 tag = key >> 32 << 32;
 	*slot = tag | *drain;
 	if (last && (last ^ tag) >> 32 == 0 && *drain - (u32)last < NEWS_AGAIN)
 		return;
-	if (bpf_ringbuf_output(&news, &relation.netns, sizeof(relation.netns), 0))
+	if (bpf_ringbuf_output(&news, (void *)&relation->netns, sizeof(relation->netns), 0))
 		count(LOST_NEWS);
+}
+
+INLINE void established(struct sock *sk)
+{
+	struct opened *opened = bpf_map_lookup_elem(&sockets, &sk);
+	struct relation relation = {};
+
+	if (opened && !opened->foreign && relate(&relation, sk, opened))
+		tell_of(&relation);
+}
+
+/* A process begins to listen, or stops: another direction keeps the two apart. */
+INLINE void listening(struct sock *sk, u32 direction)
+{
+	struct opened opened = { .direction = direction };
+	struct relation relation = {};
+
+	take_current(&opened);
+	if (!opened.foreign && relate(&relation, sk, &opened))
+		tell_of(&relation);
 }
 
 INLINE void add(struct relation *relation, struct sock *sk)
@@ -392,6 +409,10 @@ int inet_sock_set_state(u64 *ctx)
 		established(sk);
 	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
 		closing(sk);
+	else if (to == TCP_LISTEN)
+		listening(sk, INCOMING);
+	else if (from == TCP_LISTEN)
+		listening(sk, UNKNOWN);
 	else if (to == TCP_CLOSE)
 		ended_in(sk, from);
 	return 0;

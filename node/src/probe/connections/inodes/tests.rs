@@ -87,6 +87,50 @@ fn where_the_holders_are_told_nobody_is_walked() {
 }
 
 #[test]
+fn the_holders_are_asked_for_again_soon_after_a_process_came_and_else_seldom() {
+    let [master, worker] = [1, 2].map(|pid| ProcessId { pid, start: pid.into() });
+    let mut owners = Owners::new(Path::new("/nowhere"));
+    let mut asked_in = |processes: &[ProcessId], scans: u64| -> Vec<u64> {
+        let processes = namespaces(processes);
+        let mut is_asked = |_: &u64| {
+            let mut asked = false;
+            owners.update_with(&[scan(&[1], &[])], &processes, || {
+                asked = true;
+                Some(vec![(1, master)])
+            });
+            asked
+        };
+        (1..=scans).filter(&mut is_asked).collect()
+    };
+    assert_eq!(asked_in(&[master], 20), [1], "at first");
+    assert_eq!(asked_in(&[master, worker], 20), [1], "for the newcomer, the last time being long ago");
+    assert_eq!(asked_in(&[master], 9), [0; 0], "somebody ended");
+    assert_eq!(asked_in(&[master, worker], 31), [1, 31]);
+    let young = ProcessId { pid: 3, start: 3 };
+    assert_eq!(asked_in(&[master, worker, young], 9), [5], "not at once: the last time was just now");
+}
+
+#[test]
+fn for_sockets_of_our_own_nobody_is_asked() {
+    let proc = Proc::new();
+    let (us, other) = (proc.run(10, 1, &[2, 3]), ProcessId { pid: 11, start: 2 });
+    symlink("10", proc.0.path().join("self")).unwrap();
+    let both = namespaces(&[us, other]);
+    let mut owners = proc.owners();
+    let mut is_asked = |connections: &[u64]| {
+        let mut asked = false;
+        owners.update_with(&[scan(&[1], connections)], &both, || {
+            asked = true;
+            Some(vec![(1, other), (4, other)])
+        });
+        (asked, connections.iter().map(|inode| owners.of(*inode).to_vec()).collect::<Vec<_>>())
+    };
+    assert_eq!(is_asked(&[]), (true, vec![]), "for the listener");
+    assert_eq!(is_asked(&[2]), (false, vec![vec![us]]));
+    assert_eq!(is_asked(&[2, 3, 4]), (true, vec![vec![us], vec![us], vec![other]]));
+}
+
+#[test]
 fn a_listener_belongs_to_all_who_hold_it_and_a_connection_to_the_youngest() {
     let proc = Proc::new();
     let master = proc.run(10, 100, &[1, 2, 3]);

@@ -25,7 +25,7 @@ impl Beats {
 
 /// A number that differs in all its bits between namespaces, whose own numbers often follow on each other. Fibonacci
 /// hashing, Knuth, The Art of Computer Programming, vol. 3, §6.4.
-pub(super) fn scatter(netns: Netns) -> u32 {
+fn scatter(netns: Netns) -> u32 {
     let bits = netns.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     u32::try_from(bits).unwrap_or(u32::MAX)
 }

@@ -3,47 +3,58 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use topology::Netns;
 use topology::fact::Protocol;
 
-use super::beat::scatter;
 use super::counters::Counters;
 use super::networks::Addresses;
-use super::{EPHEMERAL_DEFAULT, Freshness, ephemeral, proc_net};
+use super::{EPHEMERAL_DEFAULT, Freshness, Scan, Source, ephemeral, proc_net};
 use crate::probe::connections::sock_diag::{DumpError, Extent, Reader, Socket, Wanted};
 
-/// Scans after which connections are dumped whatever the counters say: a repair, should they lie.
-pub(super) const REDUMP_SCANS: u32 = 60;
-/// Scans after which UDP sockets are dumped though their number is the same: one may have gone and another come.
-pub(super) const UDP_REDUMP_SCANS: u32 = 10;
+/// Beats after which connections are dumped whatever the counters say, five minutes: a repair, should they lie.
+pub(super) const REDUMP_BEATS: u64 = 60;
+/// Beats after which UDP sockets are dumped though their number is the same: one may have gone and another come.
+pub(super) const UDP_REDUMP_BEATS: u64 = 2;
 /// Most open connections whose figures are looked up one by one, for 1 to 1.2 µs each; of more, one dump is cheaper. It walks
 /// the whole machine's table, 0.9 ms for 262,144 buckets, and takes 0.8 µs a connection: even at about 3,000. A machine with
 /// less memory has a smaller table, hence fewer.
 pub const LOOK_UPS_MAX: usize = 2_000;
 
 /// The sockets of a namespace as they were last read.
+#[derive(Default)]
 pub(super) struct Known {
     pub(super) listeners: Arc<[Socket]>,
+    /// Whether those are all.
+    pub(super) listed: Extent,
     pub(super) connections: Connections,
     pub(super) datagrams: Datagrams,
     pub(super) addresses: Addresses,
 }
 
 impl Known {
-    /// Nothing yet of `netns`.
-    pub(super) fn new(netns: Netns) -> Self {
-        Self {
-            listeners: Arc::default(),
-            connections: Connections::default(),
-            datagrams: Datagrams {
-                in_use: None,
-                age: 0,
-                head_start: scatter(netns) % UDP_REDUMP_SCANS,
-                extent: Extent::Whole,
-                sockets: Arc::default(),
-            },
-            addresses: Addresses::default(),
+    /// Whether nothing has to be read in this beat, if nothing came.
+    pub(super) fn can_wait(&self, beat: u64, now: Instant) -> bool {
+        self.connections.beat == Some(beat) && !self.connections.has_unaccepted && !self.addresses.are_awaited(now)
+    }
+
+    /// Whether some of the sockets were too many to be read.
+    pub(super) fn is_truncated(&self) -> bool {
+        [self.listed, self.connections.extent, self.datagrams.extent].contains(&Extent::Truncated)
+    }
+
+    /// What is known, as a scan of `netns`.
+    pub(super) fn scan(&self, netns: Netns, freshness: Freshness) -> Scan {
+        Scan {
+            netns,
+            listeners: Arc::clone(&self.listeners),
+            connections: Arc::clone(&self.connections.sockets),
+            datagrams: Arc::clone(&self.datagrams.sockets),
+            freshness,
+            networks: self.addresses.networks(),
+            ephemeral: self.connections.ephemeral.clone(),
+            source: Source::SockDiag,
         }
     }
 }
@@ -74,8 +85,8 @@ pub(super) struct Connections {
     is_settled: bool,
     /// Whether a connection was open that nobody had accepted.
     has_unaccepted: bool,
-    /// Scans since the dump.
-    age: u32,
+    /// Beat of the dump.
+    dumped: u64,
     /// Beat in which the figures were last read.
     beat: Option<u64>,
     pub(super) extent: Extent,
@@ -89,7 +100,7 @@ impl Default for Connections {
             counters: None,
             is_settled: false,
             has_unaccepted: false,
-            age: 0,
+            dumped: 0,
             beat: None,
             extent: Extent::Whole,
             sockets: Arc::default(),
@@ -112,11 +123,9 @@ impl Connections {
         // Connections came and went of which another source tells all there is to know: what is open can wait for the beat.
         // Not if one had yet to be accepted: whose it is, is not known.
         if here.is_calm && !is_figures_due && !self.has_unaccepted {
-            self.age += 1;
             return Ok(Freshness::Unchanged);
         }
-        if self.holds(here.counters) {
-            self.age += 1;
+        if self.holds(&here) {
             let open = self.sockets.iter().filter(|socket| socket.state.is_open()).count();
             if open == 0 || !is_figures_due {
                 return Ok(Freshness::Unchanged);
@@ -140,14 +149,14 @@ impl Connections {
         let counters_held = self.counters == here.counters;
         self.is_settled = extent == Extent::Whole && is_settled(here.counters, counters_held, listeners, &sockets);
         self.counters = here.counters;
-        self.age = 0;
+        self.dumped = here.beat;
         self.extent = extent;
         self.ephemeral = ephemeral(here.proc_root);
         Ok(replace(&mut self.sockets, sockets))
     }
 
-    fn holds(&self, now: Option<Counters>) -> bool {
-        self.is_settled && self.age < REDUMP_SCANS && self.counters == now
+    fn holds(&self, here: &Here<'_>) -> bool {
+        self.is_settled && here.beat - self.dumped < REDUMP_BEATS && self.counters == here.counters
     }
 }
 
@@ -170,13 +179,12 @@ fn has_unaccepted(connections: &[Socket]) -> bool {
 }
 
 /// The UDP sockets of a namespace at the last dump.
+#[derive(Default)]
 pub(super) struct Datagrams {
     /// How many were in use just before.
     in_use: Option<u64>,
-    /// Scans since.
-    age: u32,
-    /// Age at the first dump: so that not all namespaces are due in the same scan.
-    head_start: u32,
+    /// Beat of it.
+    dumped: u64,
     pub(super) extent: Extent,
     pub(super) sockets: Arc<[Socket]>,
 }
@@ -184,12 +192,12 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Dumps them if they may have changed.
     pub(super) fn update(&mut self, reader: &mut Reader, here: Here<'_>) -> Freshness {
-        if self.in_use.is_some() && self.in_use == here.datagrams && self.age < UDP_REDUMP_SCANS {
-            self.age += 1;
+        let is_known = self.in_use.is_some() && self.in_use == here.datagrams;
+        if is_known && here.beat - self.dumped < UDP_REDUMP_BEATS {
             return Freshness::Unchanged;
         }
         self.in_use = here.datagrams;
-        self.age = std::mem::take(&mut self.head_start);
+        self.dumped = here.beat;
         let (extent, sockets) = match here.datagrams {
             Some(0) => (Extent::Whole, Vec::new()),
             _ => dump_datagrams(reader, here),

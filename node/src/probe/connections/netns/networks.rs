@@ -26,12 +26,21 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// What they were when they were last read.
+    pub(super) fn networks(&self) -> Arc<[Network]> {
+        Arc::clone(&self.networks)
+    }
+
+    /// Whether it is time to read them, whatever sockets there are.
+    pub(super) fn are_awaited(&self, now: Instant) -> bool {
+        self.is_due(now, [].iter())
+    }
+
     /// Reads those of the namespace this thread is in, if it is time. `sockets` of it may show that it is.
-    pub(super) fn update<'a>(&mut self, now: Instant, sockets: impl Iterator<Item = &'a Socket>) -> &Arc<[Network]> {
+    pub(super) fn update<'a>(&mut self, now: Instant, sockets: impl Iterator<Item = &'a Socket>) {
         if self.is_due(now, sockets) {
             self.take(now, networks::read_all().unwrap_or_default());
         }
-        &self.networks
     }
 
     fn take(&mut self, now: Instant, networks: Vec<Network>) {

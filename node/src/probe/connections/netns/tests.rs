@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, gettid, set_capabilities, unshare_unsafe};
 use topology::fact::Direction;
 
-use super::known::{REDUMP_SCANS, UDP_REDUMP_SCANS, is_settled};
+use super::known::{REDUMP_BEATS, UDP_REDUMP_BEATS, is_settled};
 use super::*;
 use crate::probe::connections::classify::{Classifier, Connection};
 use crate::probe::connections::inodes::Owners;
@@ -111,6 +111,18 @@ fn loopback_up() {
     assert_eq!(answer[16..20], [0; 4], "the kernel's answer to lo up");
 }
 
+/// Two addresses on an interface of the namespace this thread is in.
+fn addresses_up() {
+    for command in [
+        "link add eth0 type veth peer name eth1",
+        "address add 172.20.0.5/16 dev eth0",
+        "address add fd00:20::5/64 dev eth0 nodad",
+        "link set eth0 up",
+    ] {
+        assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "{command}");
+    }
+}
+
 #[test]
 fn another_namespaces_sockets_are_found_and_we_stay_where_we_are() {
     let before = of(Path::new(PROC), std::process::id()).unwrap();
@@ -173,21 +185,53 @@ fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
         |thread, mut trio| {
             let netns = of(Path::new(PROC), thread).unwrap();
             let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
-            let mut scanner = Scanner::new(Path::new(PROC));
-            let mut connections = || {
-                let scans = scanner.scan(&namespaces, Instant::now());
+            let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
+            let mut connections = |beat: u64| {
+                let beats = u32::try_from(beat).expect("a few");
+                let scans = scanner.scan(&namespaces, start + beats * FIGURES_BEAT);
                 scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned").connections
             };
-            connections();
-            let settled = connections(); // by the second dump at the latest
+            connections(0);
+            let settled = connections(0); // by the second dump at the latest
             assert_eq!(settled.len(), 2);
-            for _ in 2..REDUMP_SCANS {
-                assert!(Arc::ptr_eq(&settled, &connections()), "nothing changed");
+            for beat in 0..REDUMP_BEATS {
+                assert!(Arc::ptr_eq(&settled, &connections(beat)), "nothing changed");
             }
             drop(trio.client);
             assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
-            let changed = connections();
+            let changed = connections(REDUMP_BEATS - 1);
             assert!(changed.iter().any(|socket| socket.state == State::CloseWait), "{changed:?}");
+        },
+    );
+}
+
+#[test]
+fn where_nothing_is_told_of_a_namespace_it_is_entered_at_its_beat_only() {
+    with_new_netns(
+        || {
+            addresses_up();
+            trio(Ipv4Addr::LOCALHOST)
+        },
+        |thread, trio| {
+            let netns = of(Path::new(PROC), thread).unwrap();
+            let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
+            let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
+            let mut scan = |second: u64, news: &[Netns]| {
+                scanner.attend(Attention::Only(news.iter().copied().collect()));
+                let scans = scanner.scan(&namespaces, start + Duration::from_secs(second));
+                let there = scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned");
+                (scans.entered - 1, there) // our own is always entered
+            };
+            let (entered, first) = scan(0, &[]);
+            assert_eq!(entered, 1, "not known yet");
+            let entered: usize = (1..=10).map(|second| scan(second, &[]).0).sum();
+            assert_eq!(entered, 2, "a beat is five seconds");
+            let (entered, quiet) = scan(10, &[]);
+            assert_eq!((entered, quiet.freshness), (0, Freshness::Unchanged));
+            assert!(Arc::ptr_eq(&first.listeners, &quiet.listeners));
+            drop(trio.client);
+            let (entered, news) = scan(10, &[netns]);
+            assert_eq!((entered, news.freshness), (1, Freshness::Sockets));
         },
     );
 }
@@ -422,12 +466,13 @@ fn udp_sockets_are_found_and_looked_for_again_though_their_number_is_the_same() 
         |thread, pairs| {
             let netns = of(Path::new(PROC), thread).unwrap();
             let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
-            let mut scanner = Scanner::new(Path::new(PROC));
-            let mut scan = || {
-                let scans = scanner.scan(&namespaces, Instant::now());
+            let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
+            let mut scan = |beat: u64| {
+                let beats = u32::try_from(beat).expect("a few");
+                let scans = scanner.scan(&namespaces, start + beats * FIGURES_BEAT);
                 scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned")
             };
-            let first = scan();
+            let first = scan(0);
             assert_eq!((first.datagrams.len(), first.freshness), (4, Freshness::Sockets));
             for (server, client) in &pairs {
                 let find = |socket: &UdpSocket| {
@@ -442,8 +487,8 @@ fn udp_sockets_are_found_and_looked_for_again_though_their_number_is_the_same() 
             let address = pairs[0].0.local_addr().unwrap();
             pairs[0].1.connect(pairs[0].1.local_addr().unwrap()).unwrap();
             let is_seen = |scan: &Scan| scan.datagrams.iter().filter(|known| known.remote == address).count() == 0;
-            let scans_needed = (0..=UDP_REDUMP_SCANS).take_while(|_| !is_seen(&scan())).count();
-            assert!(scans_needed <= UDP_REDUMP_SCANS as usize, "{scans_needed}");
+            assert!(!is_seen(&scan(UDP_REDUMP_BEATS - 1)));
+            assert!(is_seen(&scan(UDP_REDUMP_BEATS)));
         },
     );
 }
@@ -462,14 +507,7 @@ fn a_namespace_has_its_own_addresses() {
             };
             assert!(networks(0).is_empty(), "but loopback");
             inside(Path::new(PROC), netns, thread, || {
-                for command in [
-                    "link add eth0 type veth peer name eth1",
-                    "address add 172.20.0.5/16 dev eth0",
-                    "address add fd00:20::5/64 dev eth0 nodad",
-                    "link set eth0 up",
-                ] {
-                    assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "{command}");
-                }
+                addresses_up();
             })
             .unwrap();
             let known = networks(1);

@@ -11,9 +11,10 @@ use super::request::look_up;
 use super::{DumpError, Socket, Wanted, parse};
 
 /// Whether a list is all there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extent {
     /// Every socket.
+    #[default]
     Whole,
     /// Cut off at the limit.
     Truncated,
