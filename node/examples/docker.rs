@@ -22,7 +22,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let streamed = std::env::args().skip(2).map(|id| ContainerId::new(&id)).collect::<Result<_, _>>()?;
     let (_unreadable, unreadable) = watch::channel(Arc::new(streamed));
     let stop = CancellationToken::new();
-    let thread = spawn(config, Wiring { updates, init_pids, nudge: Box::new(|| {}), unreadable }, stop.clone())?;
+    let thread =
+        spawn(config, Wiring { updates, init_pids, nudge: std::sync::Arc::new(|| {}), unreadable }, stop.clone())?;
     let mut known = BTreeMap::new();
     loop {
         tokio::select! {

@@ -269,7 +269,7 @@ fn start_probes(
         tasks.spawn(say_off(updates, Name::Docker, reason.to_owned()).map(Ok));
         return Ok(Vec::new());
     };
-    let wiring = docker::Wiring { updates, init_pids, nudge: Box::new(move || of_processes.nudge()), unreadable };
+    let wiring = docker::Wiring { updates, init_pids, nudge: Arc::new(move || of_processes.nudge()), unreadable };
     Ok(vec![docker::spawn(docker, wiring, stop.clone()).map_err(RunError::Thread)?])
 }
 

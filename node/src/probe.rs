@@ -2,6 +2,7 @@
 //! reads and a thin reader; each runs on a schedule of its own, backs off when it costs too much, and says how it does.
 //! None of them ends the peer: a source that is missing or forbidden is a smaller map with a visible reason.
 
+mod backoff;
 pub mod cgroup;
 pub mod connections;
 pub mod docker;

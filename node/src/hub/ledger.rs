@@ -15,6 +15,9 @@ const DOCKER: &str = "docker";
 /// The source that stands for publishing itself.
 const FACTS: &str = "facts";
 
+/// Keys of those there was no room for that are tried at first when there may be some.
+const RELEASED_AT_FIRST: usize = 64;
+
 /// What the probes said, merged.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -28,6 +31,8 @@ pub(super) struct Ledger {
     touched: BTreeSet<Key>,
     /// Keys that there was no room for.
     withheld: BTreeSet<Key>,
+    /// How many of those are tried next: twice as many as long as they fit, none once they do not.
+    released: usize,
     gauges: Vec<Gauges>,
 }
 
@@ -77,6 +82,7 @@ impl Ledger {
     /// Takes back what there was no room for: it is told once something else is gone.
     pub(super) fn withhold(&mut self, keys: impl IntoIterator<Item = Key>) {
         self.withheld.extend(keys);
+        self.released = 0;
         let reason = "too many facts: some of this host are left out".to_owned();
         let source = Source { state: SourceState::Degraded, mode: String::new(), reason };
         if self.status.sources.get(FACTS) != Some(&source) {
@@ -85,14 +91,22 @@ impl Ledger {
         }
     }
 
-    /// Tries again what was withheld, if something is gone.
+    /// Tries again some of what was withheld, if something is gone. Not all: where things come and go all the time that
+    /// would be all of it each time.
     fn release(&mut self) {
-        let is_gone = |key: &Key| *key != Key::Status && self.winner(key).is_none();
-        if !self.withheld.is_empty() && self.touched.iter().any(is_gone) {
-            self.touched.append(&mut self.withheld);
-            self.status.sources.remove(FACTS);
-            self.touched.insert(Key::Status);
+        if self.withheld.is_empty() {
+            if self.status.sources.remove(FACTS).is_some() {
+                self.touched.insert(Key::Status);
+            }
+            return;
         }
+        let is_gone = |key: &Key| *key != Key::Status && self.winner(key).is_none();
+        if self.released == 0 && self.touched.iter().any(is_gone) {
+            self.released = RELEASED_AT_FIRST;
+        }
+        let tried = std::iter::from_fn(|| self.withheld.pop_first()).take(self.released);
+        self.touched.extend(tried);
+        self.released = self.released.saturating_mul(2);
     }
 
     fn has_docker(&self) -> bool {
@@ -164,7 +178,8 @@ fn united(first: ContainerGauges, second: &ContainerGauges) -> ContainerGauges {
 
 #[cfg(test)]
 mod tests {
-    use topology::ContainerId;
+    use topology::fact::Process;
+    use topology::{ContainerId, ProcessId};
 
     use super::*;
 
@@ -238,6 +253,40 @@ mod tests {
         ledger.take(Update::Gauges(Name::Process, Gauges::Containers(block(&[1], 5))));
         let want = Fact::Gauges(Gauges::Containers(block(&[1], 5)));
         assert!(ledger.changes().contains(&Change::put(want)), "a daemon that is away measures nothing");
+    }
+
+    #[test]
+    fn what_was_withheld_is_tried_a_few_at_a_time_and_all_of_it_while_there_is_room() {
+        const COUNT: usize = 10_000;
+        let process = |pid: usize| {
+            let pid = u32::try_from(pid).expect("a pid");
+            let fact = Fact::Process(Process::new(ProcessId { pid, start: 1 }));
+            (fact.key(), fact)
+        };
+        let said = |pids: std::ops::Range<usize>| Update::Facts(Name::Process, pids.map(process).collect());
+        let key = |change| match change {
+            Change::Put(fact) => fact.key(),
+            Change::Remove(key) => key,
+        };
+        let mut ledger = Ledger::default();
+        ledger.take(said(0..COUNT));
+        ledger.changes();
+        ledger.withhold((1..COUNT).map(|pid| process(pid).0));
+        assert_eq!(ledger.changes().len(), 1, "the status");
+        // One goes, and there is room for none.
+        ledger.take(said(1..COUNT));
+        let tried = ledger.changes();
+        assert_eq!(tried.len(), 1 + RELEASED_AT_FIRST);
+        ledger.withhold(tried.into_iter().map(key));
+        assert_eq!(ledger.changes().len(), 0, "nothing has gone since");
+        // One goes, and there is room for all.
+        ledger.take(said(2..COUNT));
+        let mut rounds = Vec::new();
+        while ledger.status.sources.contains_key(FACTS) {
+            rounds.push(ledger.changes().len());
+        }
+        assert_eq!(rounds[..3], [RELEASED_AT_FIRST, 2 * RELEASED_AT_FIRST, 4 * RELEASED_AT_FIRST]);
+        assert!(rounds.len() < 12 && rounds.iter().sum::<usize>() >= COUNT, "{rounds:?}");
     }
 
     #[test]

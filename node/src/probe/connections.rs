@@ -7,7 +7,6 @@
 //! conntrack ───────────────────────▶ translation, UDP without sockets ─┘
 //! ```
 
-mod backoff;
 pub mod classify;
 pub mod conntrack;
 pub mod ebpf;
@@ -74,7 +73,7 @@ impl Default for Sources {
 }
 
 /// What the probe is wired to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Channels {
     /// Where it tells.
     pub updates: Updates,
@@ -93,10 +92,14 @@ pub struct Channels {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn spawn(proc_root: &Path, sources: Sources, channels: Channels, stop: CancellationToken) -> JoinHandle<()> {
-    let schedule = Schedule { name: Name::Connections, base: BEAT, budget: BUDGET };
-    let (updates, nudge) = (channels.updates.clone(), channels.nudge.clone());
-    let mut probe = Probe::new(proc_root, sources, channels, &stop);
-    pace::spawn(schedule, updates, nudge, stop, move |now| probe.round(now))
+    let schedule =
+        Schedule { name: Name::Connections, speaks_for: &[Name::Ebpf, Name::Conntrack], base: BEAT, budget: BUDGET };
+    let (updates, nudge, of_probe) = (channels.updates.clone(), channels.nudge.clone(), stop.clone());
+    let proc_root = proc_root.to_owned();
+    pace::spawn(schedule, updates, nudge, stop, move || {
+        let mut probe = Probe::new(&proc_root, sources, channels.clone(), &of_probe);
+        move |now| probe.round(now)
+    })
 }
 
 /// What the probe remembers between two rounds.

@@ -55,7 +55,7 @@ use self::outbox::{HubGone, Outbox};
 use self::registry::Registry;
 use self::session::Session;
 use super::pace::{supervise, thread_cpu_time};
-use super::{InitPids, Name, Updates};
+use super::{InitPids, Updates};
 
 /// Which daemon, and the times to keep.
 #[derive(Clone, Debug)]
@@ -119,6 +119,7 @@ impl Default for Timing {
 }
 
 /// What connects the probe with the rest of the program.
+#[derive(Clone)]
 pub struct Wiring {
     /// Facts, status, gauges and cost go here.
     pub updates: Updates,
@@ -126,31 +127,32 @@ pub struct Wiring {
     pub init_pids: watch::Sender<InitPids>,
     /// Called when a container started or died, before it has been asked about: processes and sockets changed. Must not
     /// block.
-    pub nudge: Box<dyn Fn() + Send + Sync>,
+    pub nudge: Arc<dyn Fn() + Send + Sync>,
     /// Containers whose figures the cgroup files do not give.
     pub unreadable: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
 }
 
 /// Runs the probe on a thread of its own until `stop`, so that its cost can be told: the thread's CPU time. If it panics,
-/// it ends alone: see [`supervise`].
+/// it is started again: see [`supervise`].
 ///
 /// # Errors
 /// If the kernel gives no thread or no epoll instance.
 pub fn spawn(config: Config, wiring: Wiring, stop: CancellationToken) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (updates, init_pids) = (wiring.updates.clone(), wiring.init_pids.clone());
     thread::Builder::new().name("probe-docker".to_owned()).spawn(move || {
         let work = || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = run(config, wiring, stop) => {}
-                    () = cost::report(updates.clone()) => {}
+                    () = run(config.clone(), wiring.clone(), stop.clone()) => {}
+                    () = cost::report(wiring.updates.clone()) => {}
                 }
             });
         };
-        if !supervise(Name::Docker, &updates, work) {
-            init_pids.send_replace(InitPids::default());
-        }
+        let pause = |due: std::time::Instant| {
+            wiring.init_pids.send_replace(InitPids::default());
+            runtime.block_on(async { stop.run_until_cancelled(sleep_until(due.into())).await.is_some() })
+        };
+        supervise(cost::SCHEDULE, &wiring.updates, pause, work);
     })
 }
 

@@ -49,9 +49,11 @@ pub struct Config {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn spawn(config: Config, updates: Updates, stop: CancellationToken) -> JoinHandle<()> {
-    let schedule = Schedule { name: Name::Host, base: BEAT, budget: BUDGET };
-    let mut probe = Probe::new(config);
-    pace::spawn(schedule, updates, Nudge::default(), stop, move |now| probe.round(now))
+    let schedule = Schedule { name: Name::Host, speaks_for: &[], base: BEAT, budget: BUDGET };
+    pace::spawn(schedule, updates, Nudge::default(), stop, move || {
+        let mut probe = Probe::new(config.clone());
+        move |now| probe.round(now)
+    })
 }
 
 /// Addresses of this machine's interfaces, loopback left out: where others reach it.

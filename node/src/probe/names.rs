@@ -97,11 +97,15 @@ pub fn spawn(
         let stop = stop.child_token();
         let (shared, nudge) = (Arc::new(Shared::new()), Nudge::default());
         let worker = worker::start(config, Arc::clone(&shared), stop.clone());
-        let mut probe = Probe::new(shared, worker.as_ref().err().map(|error| format!("no thread for it: {error}")));
-        let (schedule, of_round) = (Schedule { name: Name::Names, base: BEAT, budget: BUDGET }, wanted.clone());
-        let rounds = pace::spawn(schedule, updates, nudge.clone(), stop.clone(), move |now| {
-            let wanted = of_round.borrow().clone();
-            probe.round(now, &wanted)
+        let dead = worker.as_ref().err().map(|error| format!("no thread for it: {error}"));
+        let schedule = Schedule { name: Name::Names, speaks_for: &[], base: BEAT, budget: BUDGET };
+        let of_rounds = wanted.clone();
+        let rounds = pace::spawn(schedule, updates, nudge.clone(), stop.clone(), move || {
+            let (mut probe, wanted) = (Probe::new(Arc::clone(&shared), dead.clone()), of_rounds.clone());
+            move |now| {
+                let wanted = wanted.borrow().clone();
+                probe.round(now, &wanted)
+            }
         });
         let nudging = tokio::spawn(nudge_on_wanted(wanted, nudge, stop.clone()));
         // It says itself how it ended.
@@ -182,7 +186,10 @@ impl Probe {
     }
 
     fn status(&self, now: Instant, wanted: &Wanted) -> Source {
-        let ended = || (!self.shared.is_alive()).then(|| "it failed inside; see the log".to_owned());
+        let ended = || {
+            let reason = "it failed inside, see the log; it is tried again";
+            (!self.shared.is_alive()).then(|| reason.to_owned())
+        };
         if let Some(reason) = self.dead.clone().or_else(ended) {
             return Source { state: SourceState::Off, mode: String::new(), reason };
         }

@@ -11,7 +11,7 @@ use topology::Timestamp;
 use crate::probe::Name;
 
 pub use cpu::{share, thread_cpu_time};
-pub use thread::{Nudge, Round, spawn, supervise};
+pub use thread::{Nudge, Round, persist, spawn, supervise};
 
 /// The interval never grows beyond this many times the base: a map that old is worth less than what it saves.
 pub const STRETCH_MAX: u32 = 20;
@@ -33,6 +33,8 @@ const SAVED_SECS_MAX: f64 = 20.0;
 pub struct Schedule {
     /// Which probe.
     pub name: Name,
+    /// Sources besides its own that it tells of.
+    pub speaks_for: &'static [Name],
     /// Interval between the starts of two rounds, if the budget allows.
     pub base: Duration,
     /// CPU time it may take, as a share of one CPU: 0.005 is half a percent.
@@ -137,7 +139,7 @@ mod tests {
     const BASE: Duration = Duration::from_secs(2);
 
     fn pace(now: Instant) -> Pace {
-        Pace::new(Schedule { name: Name::Process, base: BASE, budget: 0.005 }, now)
+        Pace::new(Schedule { name: Name::Process, speaks_for: &[], base: BASE, budget: 0.005 }, now)
     }
 
     fn ms(ms: u64) -> Duration {

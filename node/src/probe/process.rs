@@ -59,24 +59,32 @@ pub struct Channels {
 pub fn spawn(proc_root: PathBuf, channels: Channels, nudge: Nudge, stop: CancellationToken) -> JoinHandle<()> {
     let Channels { updates, table, unmeasured, init_pids } = channels;
     tokio::spawn(nudge_on_change(init_pids.clone(), nudge.clone(), stop.clone()));
-    let schedule = Schedule { name: Name::Process, base: BEAT, budget: BUDGET };
-    let mut scan = Scan::new(Config::new(proc_root));
-    pace::spawn(schedule, updates, nudge, stop, move |now| {
-        let inits = init_pids.borrow().clone();
-        let scanned = scan.round(now, &inits);
-        if let Some(rows) = scanned.table {
-            table.send_replace(rows);
+    let schedule = Schedule { name: Name::Process, speaks_for: &[], base: BEAT, budget: BUDGET };
+    pace::spawn(schedule, updates, nudge, stop, move || {
+        let mut scan = Scan::new(Config::new(proc_root.clone()));
+        let (init_pids, table, unmeasured) = (init_pids.clone(), table.clone(), unmeasured.clone());
+        move |now| {
+            let inits = init_pids.borrow().clone();
+            let scanned = scan.round(now, &inits);
+            if let Some(rows) = &scanned.table {
+                table.send_replace(Arc::clone(rows));
+            }
+            if let Some(missing) = &scanned.unmeasured {
+                unmeasured.send_replace(Arc::clone(missing));
+            }
+            round(scanned)
         }
-        if let Some(missing) = scanned.unmeasured {
-            unmeasured.send_replace(missing);
-        }
-        let facts = scanned.facts.map(|facts| Update::Facts(Name::Process, facts));
-        let gauges = scanned.gauges.into_iter().flat_map(|(processes, containers)| {
-            let blocks = [Gauges::Processes(processes), Gauges::Containers(containers)];
-            blocks.map(|block| Update::Gauges(Name::Process, block))
-        });
-        Round { updates: facts.into_iter().chain(gauges).collect(), status: scanned.status, elsewhere: Duration::ZERO }
     })
+}
+
+/// What is told of a scan.
+fn round(scanned: Scanned) -> Round {
+    let facts = scanned.facts.map(|facts| Update::Facts(Name::Process, facts));
+    let gauges = scanned.gauges.into_iter().flat_map(|(processes, containers)| {
+        let blocks = [Gauges::Processes(processes), Gauges::Containers(containers)];
+        blocks.map(|block| Update::Gauges(Name::Process, block))
+    });
+    Round { updates: facts.into_iter().chain(gauges).collect(), status: scanned.status, elsewhere: Duration::ZERO }
 }
 
 async fn nudge_on_change(mut init_pids: watch::Receiver<InitPids>, nudge: Nudge, stop: CancellationToken) {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use topology::fact::{Protocol, Source, SourceState};
 use topology::{Netns, ProcessId};
 
-use super::backoff::Backoff;
 use super::ebpf::{self, Tracer, Watcher};
 use super::netns::{Attention, NAMESPACES_MAX};
 use super::tracker::{Ended, Sums, Task};
+use crate::probe::backoff::Backoff;
 use crate::probe::pace::{Nudge, share};
 use crate::probe::{Name, Update};
 

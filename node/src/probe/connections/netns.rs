@@ -165,8 +165,8 @@ pub struct Scans {
     pub namespaces: Vec<Scan>,
     /// What kept it from being all, each with the number of namespaces it happened in.
     pub problems: Vec<(Problem, usize)>,
-    /// Namespaces that were entered, rather than known to be quiet.
-    pub entered: usize,
+    /// Namespaces that were looked at, rather than known to be quiet.
+    pub visited: usize,
     /// Namespaces whose connections were dumped, rather than known to be none or unchanged.
     pub dumped: usize,
     /// What it cost: CPU time of the thread it ran on.
@@ -239,7 +239,7 @@ impl Scanner {
 
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
     /// each namespace in which connections came or went: not for an async task's thread. `now` is when: figures and
-    /// addresses are read by the clock. Our own namespace is entered in every scan, as there is no way to it.
+    /// addresses are read by the clock. Our own namespace is looked at in every scan: it takes no way in.
     pub fn scan(&mut self, namespaces: &Namespaces, now: Instant) -> Scans {
         match on_a_thread(|| self.scan_on_this_thread(namespaces, now)) {
             Ok((scans, cpu_time)) => Scans { cpu_time, ..scans },
@@ -292,7 +292,7 @@ impl Scanner {
     /// Scans the namespace this thread is in, `netns`; `pid` is a process in it, `None` for our own.
     fn scan_here(&mut self, netns: Netns, pid: Option<u32>, now: Instant, scans: &mut Scans) {
         let mut known = self.known.remove(&netns).unwrap_or_default();
-        scans.entered += 1;
+        scans.visited += 1;
         match self.read_here(netns, &mut known, now, scans) {
             Ok(freshness) => {
                 scans.take(&known, netns, freshness);

@@ -218,9 +218,12 @@ impl Tracker {
         &self.young
     }
 
-    /// Remote addresses of all flows.
+    /// Remote addresses of all flows, but those this host has itself, in whichever namespace: nobody has to be asked for
+    /// their names.
     pub(super) fn remotes(&self) -> BTreeSet<IpAddr> {
-        self.ledger.keys().map(|key| key.remote).collect()
+        let networks = self.spaces.values().flat_map(|space| space.networks.iter());
+        let own: HashSet<IpAddr> = networks.map(|network| network.address).collect();
+        self.ledger.keys().map(|key| key.remote).filter(|remote| !own.contains(remote)).collect()
     }
 
     /// All facts, if they may be others than at the last call.

@@ -14,6 +14,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// Share of one CPU it may take for long: what the whole peer may on a host of 65 containers.
 const BUDGET: f64 = 0.02;
 
+/// How it is run. It has no rounds, so no interval either.
+pub(super) const SCHEDULE: Schedule =
+    Schedule { name: Name::Docker, speaks_for: &[], base: Duration::ZERO, budget: BUDGET };
+
 /// Longest rest: so old may the map of a daemon be that never stops changing.
 const REST_MAX: Duration = Duration::from_secs(5);
 
@@ -44,9 +48,7 @@ pub(super) struct Thrift {
 impl Thrift {
     /// Begins at `now`, when the thread has used `spent`.
     pub(super) fn new(now: Instant, spent: Duration) -> Self {
-        // It has no rounds, so no interval either.
-        let schedule = Schedule { name: Name::Docker, base: Duration::ZERO, budget: BUDGET };
-        Self { pace: Pace::new(schedule, now), spent }
+        Self { pace: Pace::new(SCHEDULE, now), spent }
     }
 
     /// How long to rest after what was done up to `now`, when the thread has used `spent`.

@@ -18,7 +18,7 @@ pub(super) struct HubGone;
 pub(super) struct Outbox {
     updates: Updates,
     init_pids: watch::Sender<InitPids>,
-    nudge: Box<dyn Fn() + Send + Sync>,
+    nudge: Arc<dyn Fn() + Send + Sync>,
     said: Option<Source>,
     /// Whether the last block of gauges had rows.
     has_gauges: bool,
@@ -28,7 +28,7 @@ impl Outbox {
     pub(super) fn new(
         updates: Updates,
         init_pids: watch::Sender<InitPids>,
-        nudge: Box<dyn Fn() + Send + Sync>,
+        nudge: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self { updates, init_pids, nudge, said: None, has_gauges: false }
     }

@@ -13,6 +13,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::Cache;
 use super::reverse::{LookUps, Next};
 use super::{Config, Resolver, answer, snoop};
-use crate::probe::pace::thread_cpu_time;
+use crate::probe::pace::{persist, thread_cpu_time};
 
 /// How long a server may take over one look-up, its retries included.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -143,7 +144,7 @@ impl Shared {
         Duration::from_nanos(own.saturating_add(elsewhere))
     }
 
-    /// False after a panic.
+    /// False after a panic, until it is tried again.
     pub(super) fn is_alive(&self) -> bool {
         self.is_alive.load(Ordering::Relaxed)
     }
@@ -164,24 +165,25 @@ pub(super) fn start(
 ) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("scope-dns".to_owned()).spawn(move || {
-        let of_life = Life(&shared);
-        let work = async {
-            let snoop = snoop::run(&config.proc_root, config.door, of_life.0);
-            tokio::join!(snoop, look_up(config.resolver, of_life.0))
+        let work = || {
+            let work = async {
+                let snoop = snoop::run(&config.proc_root, config.door, &shared);
+                tokio::join!(snoop, look_up(config.resolver, &shared))
+            };
+            runtime.block_on(stop.run_until_cancelled(work));
         };
-        runtime.block_on(stop.run_until_cancelled(work));
+        keep(&runtime, &stop, &shared, work);
     })
 }
 
-/// Tells when the thread panics.
-struct Life<'a>(&'a Shared);
-
-impl Drop for Life<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.is_alive.store(false, Ordering::Relaxed);
-        }
-    }
+/// Runs `work` until it ends well; says that nobody works while it waits after a panic.
+fn keep(runtime: &Runtime, stop: &CancellationToken, shared: &Shared, work: impl FnMut()) {
+    persist(work, |due| {
+        shared.is_alive.store(false, Ordering::Relaxed);
+        let goes_on = runtime.block_on(async { stop.run_until_cancelled(sleep_until(due.into())).await.is_some() });
+        shared.is_alive.store(true, Ordering::Relaxed);
+        goes_on
+    });
 }
 
 /// Makes the look-ups that are due, for ever, one after the other.
@@ -257,4 +259,20 @@ fn asking(server: SocketAddr) -> ResolverConfig {
     });
     let server = NameServerConfig::new(server.ip(), true, connections.to_vec());
     ResolverConfig::from_parts(None, Vec::new(), vec![server])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_is_started_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (shared, mut runs) = (Shared::new(), 0);
+        keep(&runtime, &CancellationToken::new(), &shared, || {
+            runs += 1;
+            assert!(runs > 1, "wanted by this test");
+        });
+        assert_eq!((runs, shared.is_alive()), (2, true));
+    }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use topology::fact::{Source, SourceState};
 
 use super::{Moment, Pace, Schedule, thread_cpu_time};
+use crate::probe::backoff::Backoff;
 use crate::probe::{Name, Update, Updates};
 
 /// What one round of a probe found.
@@ -62,6 +63,17 @@ impl Nudge {
         self.0.changed.notify_all();
     }
 
+    /// Waits until `due`, whatever is asked for meanwhile; false if there is nothing to wait for any more.
+    fn pause(&self, due: Instant) -> bool {
+        loop {
+            match self.wait_until(due) {
+                Signal::Quiet => return true,
+                Signal::Nudged => {}
+                Signal::Stopped => return false,
+            }
+        }
+    }
+
     /// Waits until `due` or the next signal, and takes it. `Quiet` means it is time.
     fn wait_until(&self, due: Instant) -> Signal {
         let mut current = self.lock();
@@ -84,31 +96,32 @@ impl Nudge {
     }
 }
 
-/// Runs `round` in a thread of its own at the pace of `schedule` until `stop` is cancelled or the hub has gone. The
-/// handle ends when the thread has: at once if it waits, else after the round it is in. A round that panics ends this
-/// probe alone: see [`supervise`].
+/// Runs the rounds of a probe in a thread of its own at the pace of `schedule` until `stop` is cancelled or the hub has
+/// gone. `start` makes it; it is called again, after a pause, if a round panics: see [`supervise`]. The handle ends when the
+/// thread has: at once if it waits, else after the round it is in.
 ///
 /// Each probe needs a [`Nudge`] of its own: stopping goes the same way.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn spawn(
+pub fn spawn<R: FnMut(Moment) -> Round>(
     schedule: Schedule,
     updates: Updates,
     nudge: Nudge,
     stop: CancellationToken,
-    mut round: impl FnMut(Moment) -> Round + Send + 'static,
+    mut start: impl FnMut() -> R + Send + 'static,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let (ended, has_ended) = oneshot::channel::<()>();
         let (of_thread, bell) = (updates.clone(), nudge.clone());
         let started = std::thread::Builder::new().name(format!("scope-{}", schedule.name.as_str())).spawn(move || {
             let _dropped_at_the_end = ended;
-            supervise(schedule.name, &of_thread, || run(schedule, &of_thread, &bell, &mut round));
+            let work = || run(schedule, &of_thread, &bell, &mut start());
+            supervise(schedule, &of_thread, |due| bell.pause(due), work);
         });
         match started {
             Err(error) => {
-                for last in last_words(schedule.name, format!("no thread for it: {error}")) {
+                for last in last_words(schedule, &format!("no thread for it: {error}")) {
                     // A hub that has gone needs none.
                     let _ = updates.send(last).await;
                 }
@@ -125,28 +138,39 @@ pub fn spawn(
     })
 }
 
-/// Runs `work`, the whole of a probe, on this thread. If it panics, the hub is told that the probe is off, and that what
-/// it said before holds no longer. Returns whether it ended well.
+/// Runs `work`, the whole of a probe, on this thread until it ends well. If it panics, the hub is told that the probe is off,
+/// and that what it said before holds no longer; it runs again when `pause` has waited for the time it is given. That one
+/// returns false to have it end.
 ///
 /// # Panics
 /// Within an async task, if `work` does.
-pub fn supervise(name: Name, updates: &Updates, work: impl FnOnce()) -> bool {
-    // Whatever a panic leaves half done is dropped with `work`: nobody looks at it again.
-    let has_ended_well = catch_unwind(AssertUnwindSafe(work)).is_ok();
-    if !has_ended_well {
-        for last in last_words(name, "it failed inside and was stopped; see the log".to_owned()) {
-            // A hub that has gone needs none.
-            let _ = updates.blocking_send(last);
+pub fn supervise(schedule: Schedule, updates: &Updates, mut pause: impl FnMut(Instant) -> bool, work: impl FnMut()) {
+    persist(work, |due| {
+        let mut last_words = last_words(schedule, "it failed inside, see the log; it is tried again").into_iter();
+        last_words.all(|last| updates.blocking_send(last).is_ok()) && pause(due)
+    });
+}
+
+/// Runs `work` until it ends well: again after each panic, when `failed`, which is told the time to wait for, has returned
+/// true.
+pub fn persist(mut work: impl FnMut(), mut failed: impl FnMut(Instant) -> bool) {
+    let mut backoff = Backoff::default();
+    loop {
+        backoff.began(Instant::now());
+        // Whatever a panic leaves half done `work` drops, or makes anew.
+        if catch_unwind(AssertUnwindSafe(&mut work)).is_ok() || !failed(backoff.failed(Instant::now())) {
+            return;
         }
     }
-    has_ended_well
 }
 
 /// What the hub is told of a probe that failed. The status comes first: others may step in for its facts.
-fn last_words(name: Name, reason: String) -> [Update; 2] {
-    tracing::error!(probe = name.as_str(), reason, "probe ended");
-    let off = Source { state: SourceState::Off, mode: String::new(), reason };
-    [Update::Status(name, off), Update::Facts(name, BTreeMap::new())]
+fn last_words(schedule: Schedule, reason: &str) -> Vec<Update> {
+    tracing::error!(probe = schedule.name.as_str(), reason, "probe ended");
+    let off = || Source { state: SourceState::Off, mode: String::new(), reason: reason.to_owned() };
+    let names = || std::iter::once(schedule.name).chain(schedule.speaks_for.iter().copied());
+    let statuses = names().map(|name| Update::Status(name, off()));
+    statuses.chain(names().map(|name| Update::Facts(name, BTreeMap::new()))).collect()
 }
 
 /// The loop: round, wait. Returns when stopped or when nobody listens any more.
@@ -214,7 +238,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     fn schedule(base: Duration) -> Schedule {
-        Schedule { name: Name::Process, base, budget: 0.5 }
+        Schedule { name: Name::Process, speaks_for: &[Name::Ebpf], base, budget: 0.5 }
     }
 
     fn said(state: SourceState) -> Round {
@@ -228,7 +252,7 @@ mod tests {
     async fn a_waiting_probe_stops_at_once() {
         let (updates, mut hub) = mpsc::channel(8);
         let stop = CancellationToken::new();
-        let probe = spawn(schedule(LONG), updates, Nudge::default(), stop.clone(), |_| said(SourceState::Ok));
+        let probe = spawn(schedule(LONG), updates, Nudge::default(), stop.clone(), || |_| said(SourceState::Ok));
         assert!(matches!(hub.recv().await, Some(Update::Cost(Name::Host, 7))));
         let asked = Instant::now();
         stop.cancel();
@@ -240,7 +264,7 @@ mod tests {
     async fn a_nudged_probe_runs_before_its_time_and_repeats_no_status() {
         let (updates, mut hub) = mpsc::channel(8);
         let (nudge, stop) = (Nudge::default(), CancellationToken::new());
-        let probe = spawn(schedule(LONG), updates, nudge.clone(), stop.clone(), |_| said(SourceState::Ok));
+        let probe = spawn(schedule(LONG), updates, nudge.clone(), stop.clone(), || |_| said(SourceState::Ok));
         assert!(matches!(hub.recv().await, Some(Update::Cost(..))));
         assert!(matches!(hub.recv().await, Some(Update::Status(Name::Process, _))));
         for _ in 0..3 {
@@ -257,23 +281,41 @@ mod tests {
         let (updates, hub) = mpsc::channel(1);
         drop(hub);
         let stop = CancellationToken::new();
-        spawn(schedule(LONG), updates, Nudge::default(), stop, |_| said(SourceState::Ok)).await.expect("no panic");
+        spawn(schedule(LONG), updates, Nudge::default(), stop, || |_| said(SourceState::Ok)).await.expect("no panic");
     }
 
     #[tokio::test]
-    async fn a_round_that_panics_turns_its_probe_off_and_nothing_else() {
+    async fn a_round_that_panics_turns_its_probe_off_and_it_is_started_again() {
         let (updates, mut hub) = mpsc::channel(8);
         let stop = CancellationToken::new();
-        let probe = spawn(schedule(LONG), updates, Nudge::default(), stop, |_| panic!("wanted by this test"));
-        let Some(Update::Status(Name::Process, source)) = hub.recv().await else {
-            panic!("a status");
-        };
-        assert_eq!(source.state, SourceState::Off);
-        let Some(Update::Facts(Name::Process, facts)) = hub.recv().await else {
-            panic!("facts");
-        };
-        assert!(facts.is_empty(), "what it said before holds no longer");
+        let mut starts = 0;
+        let probe = spawn(schedule(LONG), updates, Nudge::default(), stop.clone(), move || {
+            starts += 1;
+            let fails = starts == 1;
+            move |_| if fails { panic!("wanted by this test") } else { said(SourceState::Ok) }
+        });
+        let mut told = Vec::new();
+        while told.len() < 6 {
+            told.push(match hub.recv().await.expect("more is said") {
+                Update::Status(name, source) => format!("{} {:?}", name.as_str(), source.state),
+                Update::Facts(name, facts) => format!("{} {} facts", name.as_str(), facts.len()),
+                other => format!("{other:?}"),
+            });
+        }
+        let off = ["process Off", "ebpf Off", "process 0 facts", "ebpf 0 facts"];
+        assert_eq!(told[..4], off, "what it said before holds no longer");
+        assert_eq!(told[4..], ["Cost(Host, 7)", "process Ok"]);
+        stop.cancel();
         probe.await.expect("the handle ends well");
+    }
+
+    #[test]
+    fn a_pause_is_not_cut_short_but_by_the_end() {
+        let (nudge, start) = (Nudge::default(), Instant::now());
+        nudge.nudge();
+        assert!(nudge.pause(start + Duration::from_millis(20)) && start.elapsed() >= Duration::from_millis(20));
+        nudge.stop();
+        assert!(!nudge.pause(start + LONG));
     }
 
     #[test]

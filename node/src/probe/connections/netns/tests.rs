@@ -206,7 +206,7 @@ fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
 }
 
 #[test]
-fn where_nothing_is_told_of_a_namespace_it_is_entered_at_its_beat_only() {
+fn where_nothing_is_told_of_a_namespace_it_is_visited_at_its_beat_only() {
     with_new_netns(
         || {
             addresses_up();
@@ -220,18 +220,18 @@ fn where_nothing_is_told_of_a_namespace_it_is_entered_at_its_beat_only() {
                 scanner.attend(Attention::Only(news.iter().copied().collect()));
                 let scans = scanner.scan(&namespaces, start + Duration::from_secs(second));
                 let there = scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned");
-                (scans.entered - 1, there) // our own is always entered
+                (scans.visited - 1, there) // our own is visited in every scan
             };
-            let (entered, first) = scan(0, &[]);
-            assert_eq!(entered, 1, "not known yet");
-            let entered: usize = (1..=10).map(|second| scan(second, &[]).0).sum();
-            assert_eq!(entered, 2, "a beat is five seconds");
-            let (entered, quiet) = scan(10, &[]);
-            assert_eq!((entered, quiet.freshness), (0, Freshness::Unchanged));
+            let (visited, first) = scan(0, &[]);
+            assert_eq!(visited, 1, "not known yet");
+            let visited: usize = (1..=10).map(|second| scan(second, &[]).0).sum();
+            assert_eq!(visited, 2, "a beat is five seconds");
+            let (visited, quiet) = scan(10, &[]);
+            assert_eq!((visited, quiet.freshness), (0, Freshness::Unchanged));
             assert!(Arc::ptr_eq(&first.listeners, &quiet.listeners));
             drop(trio.client);
-            let (entered, news) = scan(10, &[netns]);
-            assert_eq!((entered, news.freshness), (1, Freshness::Sockets));
+            let (visited, news) = scan(10, &[netns]);
+            assert_eq!((visited, news.freshness), (1, Freshness::Sockets));
         },
     );
 }

@@ -80,6 +80,9 @@ pub enum ListenError {
     /// There is no thread to listen.
     #[error("no thread to hear of ended connections: {0}")]
     Thread(Errno),
+    /// The thread panicked, and is about to start anew.
+    #[error("hearing of ended connections failed inside, see the log")]
+    Panicked,
 }
 
 #[cfg(test)]

@@ -637,6 +637,14 @@ fn facts_and_gauges_are_told_when_they_differ() {
 }
 
 #[test]
+fn names_are_wanted_of_addresses_that_are_not_this_hosts() {
+    let mut world = World::new(EndsBy::Absence);
+    let of_host = "9 10.0.0.1:4000 > 172.17.0.2:80\n9 10.0.0.1:4001 > 10.0.0.7:80\n9 10.0.0.1:4002 > 127.0.0.1:80";
+    world.round(0.0, &[(WEB, "7 172.17.0.2:80 < 10.0.0.1:4000"), (HOST, of_host)], Vec::new());
+    assert_eq!(world.tracker.remotes(), ["10.0.0.7", "127.0.0.1"].map(|it| it.parse().expect("an address")).into());
+}
+
+#[test]
 fn there_is_room_for_a_bounded_number_of_flows_and_of_pending_ends() {
     let mut world = World::new(EndsBy::Kernel);
     let many = |number: u32, pids: &[u32]| {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use topology::Netns;
 use super::nsid::Names;
 use super::{Batch, Destroyed, Ended, Health, ListenError, Listener};
 use crate::probe::connections::netns::Namespaces;
-use crate::probe::pace::thread_cpu_time;
+use crate::probe::pace::{persist, thread_cpu_time};
 
 /// Most connections that wait for the probe, 96 bytes each: three seconds of 10,000 ending in each. More are dropped and
 /// counted.
@@ -46,7 +46,15 @@ fn start(shared: &Arc<Shared>, first: Result<Listener, ListenError>) -> Result<(
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
     let (of_thread, its_bell) = (Arc::clone(shared), Arc::clone(&bell));
     let thread = std::thread::Builder::new().name("scope-destroyed".to_owned());
-    match thread.spawn(move || run(first, &of_thread, &its_bell)) {
+    let mut first = Some(first);
+    let hear = move || {
+        let work = || run(first.take().unwrap_or_else(Listener::open), &of_thread, &its_bell);
+        persist(work, |due| {
+            of_thread.lock().health = Health::Failed(ListenError::Panicked);
+            !is_rung(&its_bell, due.saturating_duration_since(Instant::now()))
+        });
+    };
+    match thread.spawn(hear) {
         Ok(running) => Ok((bell, running)),
         Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)),
     }

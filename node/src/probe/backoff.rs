@@ -30,12 +30,12 @@ impl Backoff {
         self.began = Some(now);
     }
 
-    /// Notes that an attempt failed, or that what had begun ended.
-    pub(super) fn failed(&mut self, now: Instant) {
+    /// Notes that an attempt failed, or that what had begun ended. Returns when the next one is due.
+    pub(super) fn failed(&mut self, now: Instant) -> Instant {
         let was_well = self.began.take().is_some_and(|began| now.saturating_duration_since(began) >= WELL_FOR);
         let next = if was_well { PAUSE_MIN } else { (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
         self.pause = next;
-        self.due = Some(now + next);
+        *self.due.insert(now + next)
     }
 }
 
