@@ -14,6 +14,7 @@
 
 mod ledger;
 mod report;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::probe::Update;
 use crate::probe::pace::Moment;
 use ledger::Ledger;
 pub(crate) use report::About;
+use room::Trial;
 
 /// Updates that wait for the hub at most; a probe that has more to say waits.
 const UPDATES_MAX: usize = 64;
@@ -287,21 +289,66 @@ impl Hub {
         }
     }
 
-    /// Publishes what changed; where there is no room for all of it, as much of the front of it as there is.
+    /// Publishes what changed. Where there is no room for all of it, what is gone and what is known go first, and then as
+    /// much as fits of what waits, most important first: a newcomer waits behind those that came before it.
     fn publish(&mut self) {
-        let mut changes: Vec<(Key, gossip::Key, Option<Bytes>)> =
-            self.ledger.changes().into_iter().filter_map(encode).collect();
-        let mut said = self.say(&changes);
-        while let Err(refused) = said {
-            warn!(%refused, "facts are left out");
-            let half = changes.split_off(changes.len() / 2);
-            self.ledger.withhold(half.into_iter().map(|(key, ..)| key));
-            said = if changes.is_empty() { Ok(()) } else { self.say(&changes) };
+        let mut changes: Vec<Said> = self.ledger.changes().into_iter().filter_map(encode).collect();
+        if self.ledger.is_withholding() || self.say(&changes).is_err() {
+            let new: Vec<Key> =
+                changes.extract_if(.., |change| self.is_newcomer(change)).map(|(key, ..)| key).collect();
+            self.ledger.withhold(new);
+            self.say_front(changes);
+            self.say_withheld();
+        }
+        self.ledger.note_withheld();
+    }
+
+    /// Whether it is a fact that was not told before. Gauges cannot wait.
+    fn is_newcomer(&self, (key, of_origin, value): &Said) -> bool {
+        let origin = self.mesh.replica().origin(self.mesh.origin().peer);
+        let is_known = origin.is_some_and(|origin| origin.get(of_origin.as_bytes()).is_some());
+        value.is_some() && !is_known && !matches!(key, Key::Gauges(_))
+    }
+
+    /// Publishes as many of these as there is room for; the rest waits.
+    fn say_front(&mut self, changes: Vec<Said>) {
+        let mut said = 0;
+        room::fill(changes.len(), |count| {
+            let next = &changes[said..changes.len().min(said + count)];
+            let trial = self.attempt(next);
+            if trial == Trial::Said {
+                said += next.len();
+            }
+            trial
+        });
+        self.ledger.withhold(changes.into_iter().skip(said).map(|(key, ..)| key));
+    }
+
+    /// Publishes as much of what waits as there is room for.
+    fn say_withheld(&mut self) {
+        room::fill(1, |count| {
+            let next: Vec<Said> = self.ledger.release(count).into_iter().filter_map(encode).collect();
+            let trial = self.attempt(&next);
+            if trial == Trial::Refused {
+                self.ledger.withhold(next.into_iter().map(|(key, ..)| key));
+            }
+            trial
+        });
+    }
+
+    fn attempt(&mut self, changes: &[Said]) -> Trial {
+        match self.say(changes) {
+            _ if changes.is_empty() => Trial::Empty,
+            Ok(()) => Trial::Said,
+            Err(refused) => {
+                debug!(%refused, count = changes.len(), "no room");
+                Trial::Refused
+            }
         }
     }
 
     /// Publishes these changes, all of them or none.
-    fn say(&mut self, changes: &[(Key, gossip::Key, Option<Bytes>)]) -> Result<(), PublishError> {
+    fn say(&mut self, changes: &[Said]) -> Result<(), PublishError> {
         let changes = changes.iter().map(|(_, key, value)| (key.clone(), value.clone()));
         let Some(interval) = self.mesh.publish(self.now(), changes)? else { return Ok(()) };
         let peer = self.name(interval.origin().peer);
@@ -316,11 +363,22 @@ fn wall_clock() -> Timestamp {
     Moment::now().at
 }
 
-fn encode(change: Change) -> Option<(Key, gossip::Key, Option<Bytes>)> {
+/// A change as the mesh takes it, with the key of its fact.
+type Said = (Key, gossip::Key, Option<Bytes>);
+
+fn encode(change: Change) -> Option<Said> {
     let (key, value) = match change {
         Change::Put(fact) => (fact.key(), Some(Bytes::from(codec::encode(&fact)))),
         Change::Remove(key) => (key, None),
     };
+    // No room would ever be enough for a value that nobody takes; what was said before holds no longer.
+    let value = value.filter(|value| {
+        let is_taken = value.len() <= codec::VALUE_BYTES_MAX;
+        if !is_taken {
+            warn!(%key, bytes = value.len(), "fact too long, left out");
+        }
+        is_taken
+    });
     match gossip::Key::new(key.to_string().as_bytes()) {
         Ok(of_origin) => Some((key, of_origin, value)),
         Err(refused) => {
@@ -353,7 +411,7 @@ mod tests {
     use gossip::{Epoch, Limits, OriginId, PeerId as Origin};
     use libp2p_identity::Keypair;
     use topology::ProcessId;
-    use topology::fact::{Fact, Host, Process, Source, SourceState};
+    use topology::fact::{Fact, Host, Process, RemoteName, Source, SourceState};
 
     use super::*;
     use crate::probe::Name;
@@ -409,19 +467,62 @@ mod tests {
         let ok = Source { state: SourceState::Ok, mode: String::new(), reason: String::new() };
         hub.ledger.take(Update::Status(Name::Host, ok));
         let steps = [
-            // what a probe says, most processes that fit, whether something is left out
+            // what a probe says, processes that fit, whether something is left out
             (processes(0..5), 5, false),
             (host(), 5, false),
             (processes(0..40), 8, true),
-            (processes(0..3), 3, false),
+            (processes(4..50), 8, true), // four are gone, as many come
+            (processes(47..50), 3, false),
         ];
-        for (step, (update, most, is_cut)) in steps.into_iter().enumerate() {
+        for (step, (update, want, is_cut)) in steps.into_iter().enumerate() {
             hub.ledger.take(update);
             publish(&mut hub);
             publish(&mut hub);
             let (name, processes, complains) = shown(&cluster);
-            assert!(processes <= most && (is_cut || processes == most), "step {step}: {processes} processes");
+            assert_eq!(processes, want, "step {step}");
             assert_eq!((complains, name.as_str()), (is_cut, if step == 0 { "" } else { "a" }), "step {step}");
+        }
+    }
+
+    #[test]
+    fn room_goes_to_what_waits_and_first_to_what_is_more_important() {
+        let limits = Limits { entries_per_origin_max: 6, ..Limits::default() };
+        let (mut hub, cluster) = hub(limits);
+        let ok = Source { state: SourceState::Ok, mode: String::new(), reason: String::new() };
+        hub.ledger.take(Update::Status(Name::Host, ok));
+        let names = |hosts: std::ops::Range<u8>| {
+            let name = |host| RemoteName { address: [192, 0, 2, host].into(), names: Vec::new(), reverse: None };
+            Update::Facts(Name::Names, facts(hosts.map(name).map(Fact::RemoteName)))
+        };
+        let steps = [
+            // what a probe says; processes and names that are told, besides the status and an entry of the mesh
+            (names(0..8), (0, 4)),
+            (processes(0..2), (0, 4)),
+            (names(3..12), (2, 2)),  // three are gone: processes go first
+            (names(20..30), (2, 2)), // all are gone, as many come
+            (processes(1..2), (1, 3)),
+        ];
+        for (step, (update, want)) in steps.into_iter().enumerate() {
+            hub.ledger.take(update);
+            publish(&mut hub);
+            publish(&mut hub);
+            let cluster = cluster.borrow();
+            let (_, entry) = cluster.hosts().next().expect("the host");
+            assert_eq!((entry.graph.processes.len(), entry.graph.names.len()), want, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_fact_longer_than_anybody_takes_leaves_out_itself_alone() {
+        let (mut hub, cluster) = hub(Limits::default());
+        let mut long = Process::new(ProcessId { pid: 7, start: 1 });
+        for (bytes, want) in [(1, 2), (codec::VALUE_BYTES_MAX, 1), (1, 2)] {
+            long.name = "x".repeat(bytes);
+            let other = Process::new(ProcessId { pid: 8, start: 1 });
+            hub.ledger.take(Update::Facts(Name::Process, facts([Fact::Process(long.clone()), Fact::Process(other)])));
+            hub.ledger.take(host());
+            publish(&mut hub);
+            assert_eq!(shown(&cluster), ("a".to_owned(), want, false), "{bytes} bytes");
         }
     }
 

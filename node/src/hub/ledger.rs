@@ -15,9 +15,6 @@ const DOCKER: &str = "docker";
 /// The source that stands for publishing itself.
 const FACTS: &str = "facts";
 
-/// Keys of those there was no room for that are tried at first when there may be some.
-const RELEASED_AT_FIRST: usize = 64;
-
 /// What the probes said, merged.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -29,10 +26,8 @@ pub(super) struct Ledger {
     of_daemon: ContainerGauges,
     /// Keys whose winning fact may differ from what was told.
     touched: BTreeSet<Key>,
-    /// Keys that there was no room for.
-    withheld: BTreeSet<Key>,
-    /// How many of those are tried next: twice as many as long as they fit, none once they do not.
-    released: usize,
+    /// Keys that there was no room for, by what goes first: some of those that the probes know.
+    withheld: BTreeSet<(u8, Key)>,
     gauges: Vec<Gauges>,
 }
 
@@ -79,34 +74,43 @@ impl Ledger {
         }
     }
 
-    /// Takes back what there was no room for: it is told once something else is gone.
+    /// Takes back what there was no room for: it is told once there is. Gauges are not kept, as newer ones follow.
     pub(super) fn withhold(&mut self, keys: impl IntoIterator<Item = Key>) {
-        self.withheld.extend(keys);
-        self.released = 0;
-        let reason = "too many facts: some of this host are left out".to_owned();
-        let source = Source { state: SourceState::Degraded, mode: String::new(), reason };
-        if self.status.sources.get(FACTS) != Some(&source) {
-            self.status.sources.insert(FACTS.to_owned(), source);
-            self.touched.insert(Key::Status);
-        }
+        let lasting = keys.into_iter().filter(|key| !matches!(key, Key::Gauges(_)));
+        self.withheld.extend(lasting.map(|key| (rank(&key), key)));
     }
 
-    /// Tries again some of what was withheld, if something is gone. Not all: where things come and go all the time that
-    /// would be all of it each time.
-    fn release(&mut self) {
-        if self.withheld.is_empty() {
-            if self.status.sources.remove(FACTS).is_some() {
-                self.touched.insert(Key::Status);
-            }
+    /// Whether there was no room for something.
+    pub(super) fn is_withholding(&self) -> bool {
+        !self.withheld.is_empty()
+    }
+
+    /// Takes out so many of the withheld, first what goes first: how they are now, to be told or withheld again.
+    pub(super) fn release(&mut self, count: usize) -> Vec<Change> {
+        let mut released = Vec::new();
+        while released.len() < count
+            && let Some((_, key)) = self.withheld.pop_first()
+        {
+            released.push(self.change(key));
+        }
+        released
+    }
+
+    /// Has the status say, with the next changes, whether something is withheld.
+    pub(super) fn note_withheld(&mut self) {
+        let is_said = self.status.sources.contains_key(FACTS);
+        if is_said == self.is_withholding() {
             return;
         }
-        let is_gone = |key: &Key| *key != Key::Status && self.winner(key).is_none();
-        if self.released == 0 && self.touched.iter().any(is_gone) {
-            self.released = RELEASED_AT_FIRST;
+        if is_said {
+            self.status.sources.remove(FACTS);
+        } else {
+            let reason = "too many facts: some of this host are left out".to_owned();
+            tracing::warn!(source = FACTS, reason, "degraded");
+            let source = Source { state: SourceState::Degraded, mode: String::new(), reason };
+            self.status.sources.insert(FACTS.to_owned(), source);
         }
-        let tried = std::iter::from_fn(|| self.withheld.pop_first()).take(self.released);
-        self.touched.extend(tried);
-        self.released = self.released.saturating_mul(2);
+        self.touched.insert(Key::Status);
     }
 
     fn has_docker(&self) -> bool {
@@ -125,33 +129,49 @@ impl Ledger {
         known.filter(|(name, fact)| counts(*name, fact)).map(|(_, fact)| fact).next()
     }
 
-    /// What may have changed since the last call, what people need first at the start: the host and its status, containers,
-    /// processes, connections.
+    /// What may have changed since the last call: what is gone, then what people need first at the start: the host and
+    /// its status, containers, processes, connections, gauges. None of it is withheld any more.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        self.release();
         let touched = std::mem::take(&mut self.touched);
-        let change = |key: Key| match (&key, self.winner(&key)) {
+        let mut changes: Vec<Change> = touched.into_iter().map(|key| self.change(key)).collect();
+        changes.extend(self.gauges.drain(..).map(|block| Change::put(Fact::Gauges(block))));
+        if self.is_withholding() {
+            for change in &changes {
+                let key = key(change);
+                self.withheld.remove(&(rank(&key), key));
+            }
+        }
+        changes.sort_by_cached_key(|change| match change {
+            Change::Remove(_) => 0,
+            Change::Put(fact) => rank(&fact.key()),
+        });
+        changes
+    }
+
+    fn change(&self, key: Key) -> Change {
+        match (&key, self.winner(&key)) {
             (Key::Status, _) => Change::put(Fact::Status(self.status.clone())),
             (_, Some(fact)) => Change::put(fact.clone()),
             (_, None) => Change::Remove(key),
-        };
-        let mut changes: Vec<Change> = touched.into_iter().map(change).collect();
-        changes.sort_by_key(rank);
-        changes.extend(self.gauges.drain(..).map(|block| Change::put(Fact::Gauges(block))));
-        changes
+        }
     }
 }
 
-/// What goes first where there is not room for all.
-fn rank(change: &Change) -> u8 {
+fn key(change: &Change) -> Key {
     match change {
-        Change::Remove(_) => 0,
-        Change::Put(fact) => match **fact {
-            Fact::Host(_) | Fact::Status(_) | Fact::Services(_) => 1,
-            Fact::Container(_) | Fact::Image(_) => 2,
-            Fact::Process(_) => 3,
-            Fact::Listener(_) | Fact::Flow(_) | Fact::Namespace(_) | Fact::RemoteName(_) | Fact::Gauges(_) => 4,
-        },
+        Change::Remove(key) => key.clone(),
+        Change::Put(fact) => fact.key(),
+    }
+}
+
+/// What goes first where there is not room for all; from 1.
+fn rank(key: &Key) -> u8 {
+    match key {
+        Key::Host | Key::Status | Key::Services => 1,
+        Key::Container(_) | Key::Image(_) => 2,
+        Key::Process(_) => 3,
+        Key::Listener(_) | Key::Flow(_) | Key::Namespace(_) | Key::RemoteName(_) => 4,
+        Key::Gauges(_) => 5, // the next beat has them again
     }
 }
 
@@ -179,6 +199,7 @@ fn united(first: ContainerGauges, second: &ContainerGauges) -> ContainerGauges {
 #[cfg(test)]
 mod tests {
     use topology::fact::Process;
+    use topology::gauges::Kind;
     use topology::{ContainerId, ProcessId};
 
     use super::*;
@@ -256,40 +277,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_withheld_is_tried_a_few_at_a_time_and_all_of_it_while_there_is_room() {
-        const COUNT: usize = 10_000;
-        let process = |pid: usize| {
-            let pid = u32::try_from(pid).expect("a pid");
-            let fact = Fact::Process(Process::new(ProcessId { pid, start: 1 }));
-            (fact.key(), fact)
-        };
-        let said = |pids: std::ops::Range<usize>| Update::Facts(Name::Process, pids.map(process).collect());
-        let key = |change| match change {
-            Change::Put(fact) => fact.key(),
-            Change::Remove(key) => key,
-        };
-        let mut ledger = Ledger::default();
-        ledger.take(said(0..COUNT));
-        ledger.changes();
-        ledger.withhold((1..COUNT).map(|pid| process(pid).0));
-        assert_eq!(ledger.changes().len(), 1, "the status");
-        // One goes, and there is room for none.
-        ledger.take(said(1..COUNT));
-        let tried = ledger.changes();
-        assert_eq!(tried.len(), 1 + RELEASED_AT_FIRST);
-        ledger.withhold(tried.into_iter().map(key));
-        assert_eq!(ledger.changes().len(), 0, "nothing has gone since");
-        // One goes, and there is room for all.
-        ledger.take(said(2..COUNT));
-        let mut rounds = Vec::new();
-        while ledger.status.sources.contains_key(FACTS) {
-            rounds.push(ledger.changes().len());
-        }
-        assert_eq!(rounds[..3], [RELEASED_AT_FIRST, 2 * RELEASED_AT_FIRST, 4 * RELEASED_AT_FIRST]);
-        assert!(rounds.len() < 12 && rounds.iter().sum::<usize>() >= COUNT, "{rounds:?}");
-    }
-
-    #[test]
     fn only_what_differs_is_told_again() {
         let mut ledger = Ledger::default();
         let facts: BTreeMap<_, _> = [container("web", DOCKER)].into();
@@ -297,5 +284,25 @@ mod tests {
         assert_eq!(ledger.changes().len(), 1);
         ledger.take(Update::Facts(Name::Docker, facts));
         assert_eq!(ledger.changes().len(), 0);
+    }
+
+    #[test]
+    fn what_is_withheld_is_released_by_rank_as_it_is_now() {
+        let process = |pid| Fact::Process(Process::new(ProcessId { pid, start: 1 }));
+        let (container, old) = container("old", "");
+        let facts = |facts: Vec<Fact>| facts.into_iter().map(|fact| (fact.key(), fact)).collect();
+        let keys = [process(1).key(), process(2).key(), container.clone()];
+        let mut ledger = Ledger::default();
+        ledger.take(Update::Facts(Name::Process, facts(vec![old, process(1), process(2)])));
+        assert_eq!(ledger.changes().len(), 3);
+        ledger.withhold(keys.into_iter().chain([Key::Gauges(Kind::Host)]));
+        assert_eq!(ledger.release(2), [container, process(1).key()].map(|key| ledger.change(key)));
+        assert_eq!(ledger.release(9), [Change::put(process(2))], "gauges are not kept");
+
+        ledger.withhold([process(1).key(), process(2).key()]);
+        ledger.take(Update::Facts(Name::Process, facts(vec![process(1)])));
+        assert_eq!(ledger.changes().len(), 2, "two are gone");
+        assert_eq!(ledger.release(9), [Change::put(process(1))], "what is gone is not kept");
+        assert!(!ledger.is_withholding());
     }
 }

@@ -34,8 +34,9 @@ impl Backoff {
     pub(super) fn failed(&mut self, now: Instant) -> Instant {
         let was_well = self.began.take().is_some_and(|began| now.saturating_duration_since(began) >= WELL_FOR);
         let next = if was_well { PAUSE_MIN } else { (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
-        self.pause = next;
-        *self.due.insert(now + next)
+        let due = now + next;
+        (self.pause, self.due) = (next, Some(due));
+        due
     }
 }
 
@@ -50,8 +51,8 @@ mod tests {
         assert!(backoff.is_due(start));
         let mut now = start;
         for want in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
-            backoff.failed(now);
             let due = now + Duration::from_secs(want);
+            assert_eq!(backoff.failed(now), due);
             assert!(!backoff.is_due(due - Duration::from_millis(1)) && backoff.is_due(due), "{want} s");
             now = due;
         }

@@ -83,7 +83,7 @@ pub struct Channels {
     pub nudge: Nudge,
     /// Asks for the processes before their time: one that has just connected may be new.
     pub nudge_processes: Nudge,
-    /// Gets the addresses that flows lead to.
+    /// Gets the addresses that flows lead to, but for those of this host: nobody else knows names of them.
     pub remotes: watch::Sender<Arc<BTreeSet<IpAddr>>>,
 }
 

@@ -9,16 +9,20 @@
 //! What a program asked for tells what it wants: the name before a chain of aliases, not the machine at its end. That is in
 //! the answer it got, so answers are read off the host's network: those over UDP, of the host itself and, as they cross its
 //! bridges, of its containers. Not seen are answers over TCP, TLS and HTTPS, and what a resolver inside a container answers
-//! by itself. An answer comes before the connection, so all recent ones are remembered, wanted or not. Whoever can send
-//! packets to this host can make names up: they are labels, and of addresses outside the cluster they say which known service
-//! they are drawn as. No edge between hosts, containers and processes depends on them.
+//! by itself. An answer comes before the connection, so all recent ones are remembered, wanted or not.
+//!
+//! Believed is only what was asked for: an answer whose question was seen just before, going the other way. Yet whoever asks, or
+//! is asked, can make names up, and so can who forges both: names are labels, and of addresses outside the cluster they say
+//! which known service these are drawn as. No edge between hosts, containers and processes depends on them.
 //!
 //! An address nobody asked for by name is looked up in reverse, at leisure: that says whose machine it is.
 
 mod answer;
 mod cache;
+mod datagram;
 mod packets;
 mod published;
+mod question;
 mod recent;
 mod reverse;
 mod snoop;
@@ -52,7 +56,7 @@ pub const ADDRESSES_MAX: usize = 4096;
 /// Rounds in which nothing happened after which all is looked through nevertheless: what was known may be too old.
 const QUIET_ROUNDS_MAX: u32 = 60;
 
-/// Remote addresses of the host's flows.
+/// Remote addresses of the host's flows that are not its own.
 pub type Wanted = Arc<BTreeSet<IpAddr>>;
 
 /// Who is asked for names.
@@ -96,12 +100,11 @@ pub fn spawn(
     tokio::spawn(async move {
         let stop = stop.child_token();
         let (shared, nudge) = (Arc::new(Shared::new()), Nudge::default());
-        let worker = worker::start(config, Arc::clone(&shared), stop.clone());
-        let dead = worker.as_ref().err().map(|error| format!("no thread for it: {error}"));
+        let working = tokio::spawn(worker::keep(config, Arc::clone(&shared), stop.clone()));
         let schedule = Schedule { name: Name::Names, speaks_for: &[], base: BEAT, budget: BUDGET };
         let of_rounds = wanted.clone();
         let rounds = pace::spawn(schedule, updates, nudge.clone(), stop.clone(), move || {
-            let (mut probe, wanted) = (Probe::new(Arc::clone(&shared), dead.clone()), of_rounds.clone());
+            let (mut probe, wanted) = (Probe::new(Arc::clone(&shared)), of_rounds.clone());
             move |now| {
                 let wanted = wanted.borrow().clone();
                 probe.round(now, &wanted)
@@ -111,10 +114,7 @@ pub fn spawn(
         // It says itself how it ended.
         let _ = rounds.await;
         stop.cancel();
-        let _ = nudging.await;
-        if let Ok(worker) = worker {
-            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
-        }
+        let _ = tokio::join!(nudging, working);
     })
 }
 
@@ -139,12 +139,10 @@ struct Probe {
     told_at: Option<Instant>,
     /// CPU time of the worker by then.
     spent: Duration,
-    /// Why there is no worker, if there is none.
-    dead: Option<String>,
 }
 
 impl Probe {
-    fn new(shared: Arc<Shared>, dead: Option<String>) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             published: Published::default(),
@@ -154,7 +152,6 @@ impl Probe {
             is_due: false,
             told_at: None,
             spent: Duration::ZERO,
-            dead,
         }
     }
 
@@ -186,11 +183,7 @@ impl Probe {
     }
 
     fn status(&self, now: Instant, wanted: &Wanted) -> Source {
-        let ended = || {
-            let reason = "it failed inside, see the log; it is tried again";
-            (!self.shared.is_alive()).then(|| reason.to_owned())
-        };
-        if let Some(reason) = self.dead.clone().or_else(ended) {
+        if let Some(reason) = self.shared.failure() {
             return Source { state: SourceState::Off, mode: String::new(), reason };
         }
         let (snooping, resolver) = (self.shared.snooping(now), self.shared.with(|known| known.reverse.trouble()));

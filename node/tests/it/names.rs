@@ -21,6 +21,9 @@ use topology::fact::{Fact, RemoteName, SourceState};
 /// Long enough for a busy machine; a failure is a wait for all of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// An address nobody was told by who was asked.
+const FORGED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
+
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
@@ -42,12 +45,29 @@ fn answer_to(query: &Message) -> Message {
     answer
 }
 
-/// Answers one query that comes to `socket`.
-fn serve_one(socket: &UdpSocket) {
+/// Takes one query that comes to `socket`, with who asks.
+fn take_one(socket: &UdpSocket) -> (Message, SocketAddr) {
     let mut buffer = [0; 2048];
     let (length, client) = socket.recv_from(&mut buffer).unwrap();
-    let query = Message::from_vec(&buffer[..length]).unwrap();
+    (Message::from_vec(&buffer[..length]).unwrap(), client)
+}
+
+/// Answers one query that comes to `socket`.
+fn serve_one(socket: &UdpSocket) {
+    let (query, client) = take_one(socket);
     socket.send_to(&answer_to(&query).to_vec().unwrap(), client).unwrap();
+}
+
+/// Answers to nothing that was asked, about [`FORGED`]: of another name, and of another id.
+fn forgeries(query: &Message) -> [Message; 2] {
+    let about = |name: &Name, id| {
+        let mut answer = Message::response(id, OpCode::Query);
+        answer.add_query(Query::query(name.clone(), RecordType::A));
+        answer.add_answer(Record::from_rdata(name.clone(), 300, RData::A(A(FORGED))));
+        answer
+    };
+    let id = query.metadata.id;
+    [about(&name("bank.test."), id), about(&query.queries[0].name, id.wrapping_add(1))]
 }
 
 /// `ip link set lo up`, rtnetlink(7): a new namespace has its loopback down.
@@ -63,7 +83,8 @@ fn loopback_up() {
     assert_eq!(answer[16..20], [0; 4], "the kernel's answer to lo up");
 }
 
-/// A network namespace with a DNS server in it, and a program that asks it for a name each time it is told to.
+/// A network namespace with a DNS server in it, and a program that asks it for a name each time it is told to. Before it is
+/// answered there come forgeries.
 struct Host {
     /// A thread in it, by which others get in.
     door: u32,
@@ -87,8 +108,10 @@ impl Host {
                 let mut query = Message::query();
                 query.add_query(Query::query(name("www.test."), RecordType::A));
                 client.send_to(&query.to_vec().unwrap(), server.local_addr().unwrap()).unwrap();
-                serve_one(&server);
-                client.recv(&mut [0; 2048]).unwrap();
+                let (query, client) = take_one(&server);
+                for answer in forgeries(&query).into_iter().chain([answer_to(&query)]) {
+                    server.send_to(&answer.to_vec().unwrap(), client).unwrap();
+                }
             }
         });
         Self { door: is_ready.recv().unwrap(), ask, thread }
@@ -113,21 +136,22 @@ impl Probe {
         Self { updates, wanted, stop, ended }
     }
 
-    fn want(&self, address: IpAddr) {
-        self.wanted.send(Wanted::new(BTreeSet::from([address]))).unwrap();
+    fn want<const N: usize>(&self, addresses: [IpAddr; N]) {
+        self.wanted.send(Wanted::new(BTreeSet::from(addresses))).unwrap();
     }
 
     async fn next(&mut self) -> Update {
         self.updates.recv().await.expect("it runs")
     }
 
-    /// The first name told of any address.
-    async fn named(&mut self) -> RemoteName {
+    /// The first names told of any addresses.
+    async fn named(&mut self) -> Vec<RemoteName> {
         loop {
             if let Update::Facts(probe::Name::Names, facts) = self.next().await
-                && let Some(Fact::RemoteName(name)) = facts.into_values().next()
+                && !facts.is_empty()
             {
-                return name;
+                let name = |fact| if let Fact::RemoteName(name) = fact { name } else { panic!("{fact:?}") };
+                return facts.into_values().map(name).collect();
             }
         }
     }
@@ -139,7 +163,7 @@ impl Probe {
 }
 
 #[tokio::test]
-async fn a_name_is_seen_as_the_host_gets_its_answer() {
+async fn a_name_is_seen_as_the_host_gets_its_answer_and_none_that_was_not_asked_for() {
     let host = Host::start();
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let mut probe = Probe::start(host.door, nobody);
@@ -149,7 +173,7 @@ async fn a_name_is_seen_as_the_host_gets_its_answer() {
     assert_eq!((status.state, &*status.mode), (SourceState::Ok, "answers and reverse look-ups"));
     // The answer comes first: whether the probe listens already shows in what comes of it.
     let address: IpAddr = [192, 0, 2, 80].into();
-    probe.want(address);
+    probe.want([address, FORGED.into()]);
     let seen = async {
         loop {
             host.ask.send(()).unwrap();
@@ -159,7 +183,7 @@ async fn a_name_is_seen_as_the_host_gets_its_answer() {
         }
     };
     let want = RemoteName { address, names: vec!["www.test".to_owned()], reverse: None };
-    assert_eq!(timeout(PATIENCE, seen).await.unwrap(), want);
+    assert_eq!(timeout(PATIENCE, seen).await.unwrap(), [want]);
     probe.stop().await;
     drop(host.ask);
     host.thread.join().unwrap();
@@ -171,9 +195,9 @@ async fn an_address_nobody_asked_for_is_looked_up() {
     let mut probe = Probe::start(std::process::id(), server.local_addr().unwrap());
     let serving = std::thread::spawn(move || serve_one(&server));
     let address: IpAddr = [192, 0, 2, 9].into();
-    probe.want(address);
+    probe.want([address]);
     let want = RemoteName { address, names: vec![], reverse: Some("host.test".to_owned()) };
-    assert_eq!(timeout(PATIENCE, probe.named()).await.unwrap(), want);
+    assert_eq!(timeout(PATIENCE, probe.named()).await.unwrap(), [want]);
     serving.join().unwrap();
     probe.stop().await;
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::api::{View, label, parent};
+use crate::harness::api::{MAP_BOUND, View, label, parent};
 use crate::harness::chain;
 use crate::harness::dockerd::Dockerd;
 use crate::harness::host::Host;
+use crate::harness::image::TRAFFIC;
 use crate::harness::lab::lab;
 use crate::harness::peer::Peer;
 use crate::harness::process::Process;
 use crate::harness::sockets::{self, Awaited};
-use crate::harness::wait::ensure;
+use crate::harness::wait::{ensure, wait_for};
 
 /// The processes that have connections.
 const CONNECTED: &str = "processes?unconnected=hide";
@@ -161,6 +162,60 @@ fn a_published_port_used_from_the_internet_leads_to_the_container() {
         let edges = view.edges();
         ensure(edges == [("The Internet", "server")].into(), || format!("edges {edges:?}"))
     });
+}
+
+#[test]
+fn what_goes_over_an_edge_is_told_each_way() {
+    const PUSHED: f64 = 300_000.0;
+    let lab = lab!();
+    let host = lab.host("alpha");
+    let docker = Dockerd::start(&host);
+    docker.run("server", &[], &[TRAFFIC, "serve", "80"]);
+    docker.wait_socket("server", Awaited::Listener(80));
+    let target = format!("{}:80", docker.address("server", "bridge", "IPAddress"));
+    docker.run("client", &[], &[TRAFFIC, "push", &target, &PUSHED.to_string()]);
+    let peer = Peer::launch(&host, &[]);
+    let api = peer.api();
+
+    let view = api.wait_view("containers", |view| view.has_exactly(&["client", "server"], &[("client", "server")]));
+    let id = |name: &str| view.find(name).expect("it was there")["id"].as_str().expect("an id").to_owned();
+    let edge = wait_for("the bytes of the edge", MAP_BOUND, || {
+        let edge = api.edge("containers", &id("client"), &id("server"))?;
+        let sent = edge["sent"].as_f64().unwrap_or_default();
+        // A rate is over the two or so readings of five seconds: one beat of the client more or less may be in it.
+        ensure((sent - PUSHED).abs() < PUSHED * 0.3, || format!("sent is not about {PUSHED}: {edge}"))?;
+        Ok(edge)
+    });
+    assert!(edge["received"].as_f64().is_some_and(|received| received < PUSHED / 1000.0), "nothing comes back: {edge}");
+    assert_eq!((&edge["open"], &edge["confirmed"]), (&1.into(), &true.into()), "{edge}");
+}
+
+#[test]
+fn a_file_of_services_names_what_is_outside() {
+    let lab = lab!();
+    let host = lab.host("alpha");
+    let docker = Dockerd::start(&host);
+    let stranger = lab.host("stranger");
+    for address in ["203.0.113.9/32", "198.51.100.9/32"] {
+        stranger.run("ip", &["address", "add", address, "dev", "lo"]);
+        host.run("ip", &["route", "add", address, "via", &stranger.address().to_string()]);
+    }
+    let _server = Process::applet(&stranger, &["nc", "-ll", "-p", "7000", "-e", "cat"]);
+    sockets::wait(stranger.namespaces(), INIT, Awaited::Listener(7000));
+    docker.run_client("clerk", &[], "203.0.113.9", 7000);
+    docker.run_client("guest", &[], "198.51.100.9", 7000);
+    let file = "/run/services.toml";
+    let rules = "[[service]]\ncidr = \"203.0.113.0/24\"\nname = \"Bank\"\nicon = \"payment\"\ngroup = \"Money\"\n";
+    std::fs::write(host.namespaces().path(file), rules).expect("the host's own /run");
+    let peer = Peer::launch(&host, &["--services", file]);
+
+    let view = peer.api().wait_view("containers", |view| {
+        let edges = view.edges();
+        let wanted = [("clerk", "Bank"), ("guest", "The Internet")];
+        ensure(edges == wanted.into(), || format!("edges {edges:?}"))
+    });
+    let bank = view.find("Bank").expect("it has an edge");
+    assert_eq!((&bank["icon"], &bank["labelMinor"]), (&"payment".into(), &"Money".into()), "{bank}");
 }
 
 /// Waits until the only edge between the two containers is the wanted one.

@@ -39,6 +39,8 @@ pub(super) struct KernelEnds {
     losses_before: u64,
     losses: u64,
     lost_at: Option<Instant>,
+    /// What the last answer about who holds which socket lacked.
+    holders_lack: Option<String>,
     cpu_time: Duration,
     reported_at: Option<Instant>,
 }
@@ -56,6 +58,7 @@ impl KernelEnds {
             losses_before: 0,
             losses: 0,
             lost_at: None,
+            holders_lack: None,
             cpu_time: Duration::ZERO,
             reported_at: None,
         }
@@ -76,9 +79,10 @@ impl KernelEnds {
     pub(super) fn holders(&mut self) -> Option<Vec<(u64, ProcessId)>> {
         let (tracer, _) = self.tracer.as_mut()?;
         let mut holders = Vec::new();
+        let answer = tracer.holders(&mut holders).map_err(|error| error.to_string());
+        self.holders_lack = lack_of_holders(&answer);
         // Where it fails descriptors are read: that takes longer, and is as good.
-        tracer.holders(&mut holders).ok()?;
-        Some(holders)
+        answer.is_ok().then_some(holders)
     }
 
     /// What ended since the last call; `updates` gets what there is to say. Where it does not run it is tried when it is
@@ -115,11 +119,8 @@ impl KernelEnds {
                 }
             }
         }
-        if source.state == SourceState::Ok
-            && self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_SHOWN)
-        {
-            source.state = SourceState::Degraded;
-            source.reason = "more connections ended than it could tell of: counts are too low".to_owned();
+        if source.state == SourceState::Ok {
+            self.degrade(now, &mut source);
         }
         self.report(now, source, updates);
         ended.into_iter().filter(|it| !it.is_guess).map(of_kernel).collect()
@@ -153,8 +154,20 @@ impl KernelEnds {
         }
     }
 
+    /// Says what it lacks where it runs. No reason has a number: each new one would be a new fact.
+    fn degrade(&self, now: Instant, source: &mut Source) {
+        let has_lost = self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_SHOWN);
+        let lost = has_lost.then_some("more connections ended than it could tell of: counts are too low");
+        let reasons: Vec<&str> = lost.into_iter().chain(self.holders_lack.as_deref()).collect();
+        if !reasons.is_empty() {
+            source.state = SourceState::Degraded;
+            source.reason = reasons.join("; ");
+        }
+    }
+
     fn fail(&mut self, now: Instant) {
         self.tracer = None;
+        self.holders_lack = None;
         self.losses_before += std::mem::take(&mut self.losses);
         self.backoff.failed(now);
     }
@@ -185,6 +198,15 @@ fn off(mode: &str, reason: String) -> Source {
     Source { state: SourceState::Off, mode: mode.to_owned(), reason }
 }
 
+/// What is lacking in an answer about who holds which socket: whether it was all, or why there is none.
+fn lack_of_holders(answer: &Result<bool, String>) -> Option<String> {
+    match answer {
+        Ok(true) => None,
+        Ok(false) => Some("more sockets are held than it lists: whose some connections are is not known".to_owned()),
+        Err(error) => Some(format!("{error}: whose connections are is read from /proc, which takes longer")),
+    }
+}
+
 fn of_kernel(ended: ebpf::Ended) -> Ended {
     let task = ended.process.map(|task| Task { id: task.id, ancestors: task.ancestors.clone() });
     Ended {
@@ -197,5 +219,35 @@ fn of_kernel(ended: ebpf::Ended) -> Ended {
         port: ended.port,
         sums: Sums { count: ended.count, sent: ended.sent, received: ended.received, retransmits: ended.retransmits },
         rtt_micros: ended.rtt_micros.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_lacks_is_told_as_long_as_it_does() {
+        let start = Instant::now();
+        let refused = || Err("refused".to_owned());
+        let cases = [
+            // seconds since a loss, the last answer about holders, words of the reason
+            (None, Ok(true), vec![]),
+            (Some(29), Ok(true), vec!["counts"]),
+            (Some(30), Ok(true), vec![]),
+            (None, Ok(false), vec!["more sockets"]),
+            (None, refused(), vec!["refused: whose"]),
+            (Some(0), refused(), vec!["counts", "refused: whose"]),
+        ];
+        for (lost, answer, want) in cases {
+            let mut kernel = KernelEnds::new(Path::new("/proc"), true);
+            kernel.lost_at = lost.map(|_| start);
+            kernel.holders_lack = lack_of_holders(&answer);
+            let mut source = Source { state: SourceState::Ok, mode: String::new(), reason: String::new() };
+            kernel.degrade(start + Duration::from_secs(lost.unwrap_or(0)), &mut source);
+            let state = if want.is_empty() { SourceState::Ok } else { SourceState::Degraded };
+            assert_eq!(source.state, state, "{lost:?} {answer:?}");
+            assert!(want.iter().all(|words| source.reason.contains(words)), "{lost:?} {answer:?}: {}", source.reason);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod ended;
 mod ledger;
 mod ownership;
 mod space;
+mod strangers;
 #[cfg(test)]
 mod tests;
 pub(super) mod translation;
@@ -36,6 +37,7 @@ use ended::Pending;
 use ledger::{Ledger, Relation, relation};
 use ownership::{Ownership, is_alive};
 use space::{Held, SocketKey, Space};
+use strangers::Strangers;
 use translation::{FarEnd, Translation, Translations};
 
 pub(super) use ledger::{FLOWS_MAX, Sums};
@@ -179,6 +181,7 @@ pub(super) struct Tracker {
     attributed: Option<Arc<HashMap<Relation, FlowKey>>>,
     /// Namespaces with connections that are so new that their translation may not be known yet.
     young: BTreeSet<Netns>,
+    strangers: Strangers,
     is_dirty: bool,
     is_cut: bool,
 }
@@ -218,12 +221,10 @@ impl Tracker {
         &self.young
     }
 
-    /// Remote addresses of all flows, but those this host has itself, in whichever namespace: nobody has to be asked for
-    /// their names.
-    pub(super) fn remotes(&self) -> BTreeSet<IpAddr> {
+    /// Remote addresses of all flows, but for those of this host.
+    pub(super) fn remotes(&mut self) -> BTreeSet<IpAddr> {
         let networks = self.spaces.values().flat_map(|space| space.networks.iter());
-        let own: HashSet<IpAddr> = networks.map(|network| network.address).collect();
-        self.ledger.keys().map(|key| key.remote).filter(|remote| !own.contains(remote)).collect()
+        self.strangers.among(self.ledger.keys().map(|key| key.remote).collect(), networks)
     }
 
     /// All facts, if they may be others than at the last call.

@@ -1,4 +1,4 @@
-//! A DNS answer as it was on the wire: the name that was asked for, and the addresses it leads to.
+//! DNS messages as they are on the wire: a question, or an answer with the addresses its name leads to.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,17 +8,31 @@ use hickory_resolver::proto::op::{Header, MessageType, OpCode, Query, ResponseCo
 use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
 
+use super::datagram::Datagram;
+use super::question::Question;
+
 /// Records read of one answer. The largest sets of addresses in use have some dozens.
 const RECORDS_MAX: usize = 128;
 
 /// Longest name, in bytes, without the dot of the root (RFC 1035).
 const NAME_BYTES_MAX: usize = 253;
 
-/// UDP (RFC 768), and its header's length.
-const UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
 const DNS_PORT: u16 = 53;
-const IPV6_HEADER: usize = 40;
+
+/// What passes.
+pub(super) enum Message<'a> {
+    /// Somebody asks for addresses.
+    Question(Question),
+    /// Somebody is told them.
+    Answer(Question, Records<'a>),
+}
+
+/// The records of an answer, not read yet.
+pub(super) struct Records<'a> {
+    decoder: BinDecoder<'a>,
+    count: usize,
+    name: Name,
+}
 
 /// What somebody was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,45 +43,44 @@ pub(super) struct Answer {
     pub(super) addresses: Vec<(IpAddr, Duration)>,
 }
 
-/// The answer in `packet`, which begins with its IP header. `None` if there is none: not UDP from a DNS server, a fragment
-/// that is not the first, IPv6 with extension headers, no address, or nonsense.
-pub(super) fn in_packet(packet: &[u8]) -> Option<Answer> {
-    let datagram = match packet.first()? >> 4 {
-        4 => {
-            let header = usize::from(packet.first()? & 0x0f) * 4;
-            let is_first = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff == 0;
-            (header >= 20 && *packet.get(9)? == UDP && is_first).then(|| packet.get(header..)).flatten()?
+impl<'a> Message<'a> {
+    /// The message in `packet`, which begins with its IP header. `None` if there is none: no datagram to or from a DNS server,
+    /// another question than one for addresses, or nonsense.
+    pub(super) fn in_packet(packet: &'a [u8]) -> Option<Self> {
+        let Datagram { from, to, payload } = Datagram::in_packet(packet)?;
+        let mut decoder = BinDecoder::new(payload);
+        let header = Header::read(&mut decoder).ok()?;
+        let is_answer = header.metadata.message_type == MessageType::Response;
+        let (client, server) = if is_answer { (to, from) } else { (from, to) };
+        let is_good =
+            server.port() == DNS_PORT && header.metadata.op_code == OpCode::Query && header.counts.queries == 1;
+        if !is_good {
+            return None;
         }
-        6 => (*packet.get(6)? == UDP).then(|| packet.get(IPV6_HEADER..)).flatten()?,
-        _ => return None,
-    };
-    let port = u16::from_be_bytes([*datagram.first()?, *datagram.get(1)?]);
-    let length = usize::from(u16::from_be_bytes([*datagram.get(4)?, *datagram.get(5)?]));
-    // Of a fragment, and of more than was captured, there is less than it says.
-    let message = datagram.get(UDP_HEADER..length.min(datagram.len()))?;
-    (port == DNS_PORT).then(|| in_message(message)).flatten()
+        let Query { name, query_type: kind, query_class, .. } = Query::read(&mut decoder).ok()?;
+        let asks_for_addresses = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::ANY);
+        if !asks_for_addresses || query_class != DNSClass::IN {
+            return None;
+        }
+        let question = Question { client, server, id: header.metadata.id, name: text(&name)?, kind };
+        if !is_answer {
+            return Some(Self::Question(question));
+        }
+        // That there is no such name is an answer too: what comes after it is not.
+        let is_told = header.metadata.response_code == ResponseCode::NoError;
+        let count = if is_told { usize::from(header.counts.answers).min(RECORDS_MAX) } else { 0 };
+        Some(Self::Answer(question, Records { decoder, count, name }))
+    }
 }
 
-/// The answer in a DNS message. Reads no further than it must: of a message that is cut, the records before the cut.
-fn in_message(message: &[u8]) -> Option<Answer> {
-    let mut decoder = BinDecoder::new(message);
-    let header = Header::read(&mut decoder).ok()?;
-    let is_answer = header.metadata.message_type == MessageType::Response
-        && header.metadata.op_code == OpCode::Query
-        && header.metadata.response_code == ResponseCode::NoError
-        && header.counts.queries == 1;
-    if !is_answer {
-        return None;
+impl Records<'_> {
+    /// Reads them: no further than it must, and of a message that is cut those before the cut. `None` if there is no address
+    /// of the name asked for.
+    pub(super) fn answer(mut self, question: Question) -> Option<Answer> {
+        let records: Vec<Record> = (0..self.count).map_while(|_| Record::read(&mut self.decoder).ok()).collect();
+        let addresses = addresses(&self.name, &records);
+        (!addresses.is_empty()).then_some(Answer { name: question.name, addresses })
     }
-    let question = Query::read(&mut decoder).ok()?;
-    let asks_for_addresses = matches!(question.query_type, RecordType::A | RecordType::AAAA | RecordType::ANY);
-    if !asks_for_addresses || question.query_class != DNSClass::IN {
-        return None;
-    }
-    let count = usize::from(header.counts.answers).min(RECORDS_MAX);
-    let records: Vec<Record> = (0..count).map_while(|_| Record::read(&mut decoder).ok()).collect();
-    let addresses = addresses(&question.name, &records);
-    (!addresses.is_empty()).then_some(Answer { name: text(&question.name)?, addresses })
 }
 
 /// The addresses that `name` leads to by way of aliases, which come in their order (RFC 1034, section 4.3.2).
@@ -106,6 +119,7 @@ mod tests {
     use hickory_resolver::proto::op::Message;
     use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, TXT};
 
+    use super::super::datagram::packets::plain;
     use super::*;
 
     fn name(text: &str) -> Name {
@@ -125,6 +139,19 @@ mod tests {
         message.add_query(Query::query(name(question), kind));
         message.add_answers(answers);
         message
+    }
+
+    /// The answer in a packet, whoever asked.
+    fn in_packet(packet: &[u8]) -> Option<Answer> {
+        match super::Message::in_packet(packet)? {
+            super::Message::Answer(question, records) => records.answer(question),
+            super::Message::Question(_) => None,
+        }
+    }
+
+    /// The answer in a DNS message.
+    fn in_message(message: &[u8]) -> Option<Answer> {
+        in_packet(&plain(DNS_PORT, 4000, message))
     }
 
     /// What is read from a message, as text.
@@ -221,61 +248,55 @@ mod tests {
             .unwrap()
     }
 
-    fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(UDP_HEADER + payload.len()).unwrap();
-        let mut datagram = port.to_be_bytes().to_vec();
-        datagram.extend([0x80, 0]);
-        datagram.extend(length.to_be_bytes());
-        datagram.extend([0, 0]);
-        datagram.extend(payload);
-        datagram
-    }
-
-    fn ipv4(options: usize, protocol: u8, fragment: u16, datagram: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x45 + u8::try_from(options / 4).unwrap(), 0, 0, 0, 0, 0];
-        packet.extend(fragment.to_be_bytes());
-        packet.extend([64, protocol, 0, 0, 192, 0, 2, 53, 192, 0, 2, 7]);
-        packet.extend(std::iter::repeat_n(1, options));
-        packet.extend(datagram);
-        packet
-    }
-
-    fn ipv6(next: u8, datagram: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x60, 0, 0, 0, 0, 0, next, 64];
-        packet.extend([0; 32]);
-        packet.extend(datagram);
-        packet
+    #[test]
+    fn an_answer_comes_from_where_its_question_went() {
+        let question =
+            |message: &Message, from, to| match super::Message::in_packet(&plain(from, to, &message.to_vec().unwrap()))
+            {
+                Some(super::Message::Question(question)) => Some((question, "asked")),
+                Some(super::Message::Answer(question, _)) => Some((question, "answered")),
+                None => None,
+            };
+        let answer = message("Www.Test", RecordType::AAAA, vec![]);
+        let mut query = answer.clone();
+        query.metadata.message_type = MessageType::Query;
+        let mut nothing = answer.clone();
+        nothing.metadata.response_code = ResponseCode::NXDomain;
+        let of = |client: &str, server: &str| Question {
+            client: client.parse().unwrap(),
+            server: server.parse().unwrap(),
+            id: 7,
+            name: "www.test".into(),
+            kind: RecordType::AAAA,
+        };
+        let cases = [
+            (&query, 4000, 53, Some((of("192.0.2.53:4000", "192.0.2.7:53"), "asked"))),
+            (&answer, 53, 4000, Some((of("192.0.2.7:4000", "192.0.2.53:53"), "answered"))),
+            (&nothing, 53, 4000, Some((of("192.0.2.7:4000", "192.0.2.53:53"), "answered"))),
+            (&query, 53, 53, Some((of("192.0.2.53:53", "192.0.2.7:53"), "asked"))),
+            (&query, 53, 4000, None),
+            (&query, 4000, 5353, None),
+            (&answer, 4000, 53, None),
+            (&answer, 5353, 4000, None),
+        ];
+        for (message, from, to, want) in cases {
+            assert_eq!(question(message, from, to), want, "from {from} to {to}: {message}");
+        }
     }
 
     #[test]
-    fn answers_are_found_in_packets_of_both_versions() {
-        let answer = udp(53, &good());
-        // Cut within the last record, as a fragment is.
-        let cut = good().len() - 2;
-        let cases = [
-            ("v4", ipv4(0, UDP, 0, &answer), true),
-            ("v4 with options", ipv4(8, UDP, 0, &answer), true),
-            ("v4, more fragments follow", ipv4(0, UDP, 0x2000, &answer), true),
-            ("v4, a later fragment", ipv4(0, UDP, 100, &answer), false),
-            ("v4, TCP", ipv4(0, 6, 0, &answer), false),
-            ("v4, another port", ipv4(0, UDP, 0, &udp(5353, &good())), false),
-            ("v4, cut", ipv4(0, UDP, 0, &answer[..UDP_HEADER + cut]), false),
-            ("v4, padded", ipv4(0, UDP, 0, &[&answer[..], &[0; 20]].concat()), true),
-            ("v6", ipv6(UDP, &answer), true),
-            ("v6 with an extension", ipv6(0, &answer), false),
-            ("v5", [&[0x50], &ipv4(0, UDP, 0, &answer)[1..]].concat(), false),
-        ];
-        for (what, packet, want) in cases {
-            assert_eq!(in_packet(&packet).is_some(), want, "{what}");
+    fn of_an_answer_that_is_cut_the_records_before_the_cut_count() {
+        let records = vec![a("a.test", [192, 0, 2, 1], 5), a("a.test", [192, 0, 2, 2], 5)];
+        let whole = message("a.test", RecordType::A, records).to_vec().unwrap();
+        for (missing, want) in [(0, 2), (2, 1), (20, 0)] {
+            let got = in_message(&whole[..whole.len() - missing]).map_or(0, |answer| answer.addresses.len());
+            assert_eq!(got, want, "without the last {missing} bytes");
         }
-        let found = in_packet(&ipv4(0, UDP, 0, &answer)).unwrap();
-        let want = Answer { name: "www.test".into(), addresses: vec![([192, 0, 2, 1].into(), Duration::from_secs(5))] };
-        assert_eq!(found, want);
     }
 
     #[test]
     fn nothing_in_a_packet_is_a_panic() {
-        let packet = ipv4(0, UDP, 0, &udp(53, &good()));
+        let packet = plain(DNS_PORT, 4000, &good());
         for end in 0..packet.len() {
             in_packet(&packet[..end]);
         }
@@ -294,6 +315,6 @@ mod tests {
             let last = u16::try_from(chain.len() - if chain.len() == 13 { 1 } else { 2 }).unwrap();
             chain.extend((0xc000 | last).to_be_bytes());
         }
-        in_packet(&ipv4(0, UDP, 0, &udp(53, &chain)));
+        in_message(&chain);
     }
 }

@@ -24,7 +24,7 @@ const KEPT_MIN: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Cache {
-    by_address: Recent<Vec<Heard>>,
+    by_address: Recent<IpAddr, Vec<Heard>>,
     /// Grows when an address gets a name that it did not have.
     learned: u64,
 }

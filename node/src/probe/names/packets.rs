@@ -1,5 +1,5 @@
-//! DNS answers off the wire: a packet socket that sees all interfaces of its network namespace, with a filter in the kernel
-//! that lets nothing else through (packet(7), socket(7)). Its only unsafe calls are here.
+//! DNS questions and answers off the wire: a packet socket that sees all interfaces of its network namespace, with a filter
+//! in the kernel that lets nothing else through (packet(7), socket(7)). Its only unsafe calls are here.
 //!
 //! What all other packets cost is a run of that filter, and for those that leave the host a copy of their header.
 
@@ -21,7 +21,7 @@ use crate::probe::connections::netns;
 /// that fit are read.
 pub(super) const CAPTURE_MAX: usize = 4096 + 128;
 
-/// Room for answers that wait to be read, in bytes: half a second of a thousand a second.
+/// Room for what waits to be read, in bytes: half a second of five hundred questions a second and their answers.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Why answers are not seen.
@@ -143,10 +143,11 @@ impl AsRawFd for Packets {
     }
 }
 
-/// Classic BPF: lets through what comes over UDP from port 53 and says it is an answer, by v4 or v6. Packets begin with
-/// their IP header. What leaves by the loopback, interface 1, is left out: it is seen again as it arrives.
+/// Classic BPF: lets through what comes over UDP from port 53 and says it is an answer, and what goes to port 53 and is a
+/// question, by v4 or v6. Packets begin with their IP header. What leaves by the loopback, interface 1, is left out: it is
+/// seen again as it arrives.
 #[rustfmt::skip] // a program
-fn filter() -> [libc::sock_filter; 24] {
+fn filter() -> [libc::sock_filter; 28] {
     const PACKET_OUTGOING: u32 = 4;
     const LOOPBACK: u32 = 1;
     const UDP: u32 = 17;
@@ -170,27 +171,31 @@ fn filter() -> [libc::sock_filter; 24] {
         word(ancillary(libc::SKF_AD_PKTTYPE)),              //  0
         equal(PACKET_OUTGOING, 0, 2),                       //  1: else 4
         word(ancillary(libc::SKF_AD_IFINDEX)),              //  2
-        equal(LOOPBACK, 19, 0),                             //  3: then 23
+        equal(LOOPBACK, 23, 0),                             //  3: then 27
         word(ancillary(libc::SKF_AD_PROTOCOL)),             //  4
         equal(libc::ETH_P_IP as u32, 1, 0),                 //  5: then 7
-        equal(libc::ETH_P_IPV6 as u32, 9, 16),              //  6: then 16, else 23
+        equal(libc::ETH_P_IPV6 as u32, 11, 20),             //  6: then 18, else 27
         byte(9),                                            //  7: v4, protocol
-        equal(UDP, 0, 14),                                  //  8: else 23
+        equal(UDP, 0, 18),                                  //  8: else 27
         half(6),                                            //  9
-        any_bit(FRAGMENT_OFFSET, 12, 0),                    // 10: then 23
+        any_bit(FRAGMENT_OFFSET, 16, 0),                    // 10: then 27
         header_length(0),                                   // 11
-        half_after(0),                                      // 12: source port
-        equal(DNS_PORT, 0, 9),                              // 13: else 23
-        byte_after(8 + 2),                                  // 14: behind the UDP header and the id
-        any_bit(IS_ANSWER, 6, 7),                           // 15: then 22, else 23
-        byte(6),                                            // 16: v6, next header
-        equal(UDP, 0, 5),                                   // 17: else 23
-        half(40),                                           // 18: source port
-        equal(DNS_PORT, 0, 3),                              // 19: else 23
+        byte_after(8 + 2),                                  // 12: behind the UDP header and the id
+        any_bit(IS_ANSWER, 0, 2),                           // 13: else 16
+        half_after(0),                                      // 14: source port
+        equal(DNS_PORT, 10, 11),                            // 15: then 26, else 27
+        half_after(2),                                      // 16: destination port
+        equal(DNS_PORT, 8, 9),                              // 17: then 26, else 27
+        byte(6),                                            // 18: v6, next header
+        equal(UDP, 0, 7),                                   // 19: else 27
         byte(40 + 8 + 2),                                   // 20
-        any_bit(IS_ANSWER, 0, 1),                           // 21: else 23
-        take(CAPTURE_MAX as u32),                           // 22
-        take(0),                                            // 23
+        any_bit(IS_ANSWER, 0, 2),                           // 21: else 24
+        half(40),                                           // 22: source port
+        equal(DNS_PORT, 2, 3),                              // 23: then 26, else 27
+        half(40 + 2),                                       // 24: destination port
+        equal(DNS_PORT, 0, 1),                              // 25: else 27
+        take(CAPTURE_MAX as u32),                           // 26
+        take(0),                                            // 27
     ]
 }
 
@@ -228,30 +233,37 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_answers_passes_the_filter_and_each_once() {
+    fn nothing_but_questions_and_answers_passes_the_filter_and_each_once() {
         in_new_netns(|| {
             let packets = Packets::open_here().unwrap();
             let message = |flags: u8, mark: u8| [0, 0, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, mark];
-            let to = UdpSocket::bind("[::]:0").unwrap();
-            let port = to.local_addr().unwrap().port();
+            // Packets are seen whether anybody takes them or not.
             let cases = [
-                ("127.0.0.9:53", 0x80),
-                ("127.0.0.9:54", 0x80),
-                ("127.0.0.9:53", 0),
-                ("[::1]:53", 0x80),
-                ("[::1]:54", 0x80),
-                ("[::1]:53", 0x01),
-                ("127.0.0.9:53", 0x85),
+                // from, to, flags of DNS
+                ("127.0.0.9:53", "127.0.0.1:4000", 0x80),
+                ("127.0.0.9:54", "127.0.0.1:4000", 0x80),
+                ("127.0.0.9:53", "127.0.0.1:4000", 0),
+                ("[::1]:53", "[::1]:4000", 0x80),
+                ("[::1]:54", "[::1]:4000", 0x80),
+                ("[::1]:53", "[::1]:4000", 0x01),
+                ("127.0.0.9:53", "127.0.0.1:4000", 0x85),
+                ("127.0.0.9:4000", "127.0.0.1:53", 0x01),
+                ("127.0.0.9:4000", "127.0.0.1:53", 0x80),
+                ("127.0.0.9:4000", "127.0.0.1:54", 0x01),
+                ("127.0.0.9:53", "127.0.0.1:53", 0x01),
+                ("127.0.0.9:53", "127.0.0.1:53", 0x80),
+                ("[::1]:4000", "[::1]:53", 0x01),
+                ("[::1]:4000", "[::1]:53", 0x80),
+                ("[::1]:4000", "[::1]:54", 0x01),
             ];
-            for (mark, (from, flags)) in (0..).zip(cases) {
-                let socket = UdpSocket::bind(from).unwrap();
-                let target = if from.starts_with('[') { "::1" } else { "127.0.0.1" };
-                socket.send_to(&message(flags, mark), (target, port)).unwrap();
+            for (mark, (from, to, flags)) in (0..).zip(cases) {
+                UdpSocket::bind(from).unwrap().send_to(&message(flags, mark), to).unwrap();
             }
             let mut buffer = [0; CAPTURE_MAX];
-            // The loopback delivers before `send_to` returns, to the packet socket as much as to the other.
+            // The loopback delivers before `send_to` returns, to the packet socket as much as to the other. Where nobody is,
+            // the packet comes back within an ICMP message, which is not UDP.
             let marks = std::iter::from_fn(|| packets.next(&mut buffer).unwrap().map(|packet| *packet.last().unwrap()));
-            assert_eq!(marks.collect::<Vec<_>>(), [0, 3, 6]);
+            assert_eq!(marks.collect::<Vec<_>>(), [0, 3, 6, 7, 10, 11, 12]);
         });
     }
 

@@ -35,7 +35,7 @@ const FAILURES_OF_ONE: u32 = 3;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct LookUps {
-    answers: Recent<Answer>,
+    answers: Recent<IpAddr, Answer>,
     line: VecDeque<IpAddr>,
     in_line: HashSet<IpAddr>,
     not_before: Option<Instant>,

@@ -1,5 +1,5 @@
-//! Reads DNS answers as they pass, within a share of a CPU. What there is no time for is dropped in the kernel, where that is
-//! cheapest, and told.
+//! Reads DNS answers as they pass, and the questions before them, within a share of a CPU. What there is no time for is
+//! dropped in the kernel, where that is cheapest, and told.
 
 use std::io;
 use std::path::Path;
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-use super::answer;
+use super::answer::Message;
 use super::packets::{CAPTURE_MAX, OpenError, Packets};
+use super::question::Questions;
 use super::worker::Shared;
 use crate::probe::pace::thread_cpu_time;
 
-/// Share of one CPU reading may take: some 2,000 answers a second. Bytes would not do as a measure: a few can be made to
+/// Share of one CPU reading may take: some 2,000 answers a second, each with its question. Bytes would not do as a measure: a few can be made to
 /// take long.
 pub(super) const BUDGET: f64 = 0.02;
 
@@ -63,6 +64,7 @@ pub(super) async fn run(proc_root: &Path, door: u32, shared: &Shared) {
 /// Reads until the socket fails.
 async fn read(packets: &AsyncFd<Packets>, shared: &Shared) -> io::Error {
     let mut buffer = vec![0; CAPTURE_MAX];
+    let mut questions = Questions::new();
     let mut allowance = Allowance::new(Instant::now());
     let mut drops_at = Instant::now();
     loop {
@@ -71,7 +73,7 @@ async fn read(packets: &AsyncFd<Packets>, shared: &Shared) -> io::Error {
             Err(error) => return error,
         };
         let began = thread_cpu_time();
-        let is_all = match read_batch(packets.get_ref(), &mut buffer, shared) {
+        let is_all = match read_batch(packets.get_ref(), &mut buffer, &mut questions, shared) {
             Ok(is_all) => is_all,
             Err(error) => return error,
         };
@@ -92,14 +94,25 @@ async fn read(packets: &AsyncFd<Packets>, shared: &Shared) -> io::Error {
 }
 
 /// Reads what is there, up to a batch. Returns whether that was all.
-fn read_batch(packets: &Packets, buffer: &mut [u8], shared: &Shared) -> io::Result<bool> {
+fn read_batch(packets: &Packets, buffer: &mut [u8], questions: &mut Questions, shared: &Shared) -> io::Result<bool> {
     for _ in 0..BATCH {
         let Some(packet) = packets.next(buffer)? else { return Ok(true) };
-        if let Some(answer) = answer::in_packet(packet) {
-            shared.with(|known| known.cache.hear(Instant::now(), &answer));
-        }
+        hear(packet, Instant::now(), questions, shared);
     }
     Ok(false)
+}
+
+/// Takes down what is asked, and what it is answered: of answers nobody asked for, not even the records are read.
+fn hear(packet: &[u8], now: Instant, questions: &mut Questions, shared: &Shared) {
+    match Message::in_packet(packet) {
+        Some(Message::Question(question)) => questions.asked(now, question),
+        Some(Message::Answer(question, records)) if questions.answered(now, &question) => {
+            if let Some(answer) = records.answer(question) {
+                shared.with(|known| known.cache.hear(now, &answer));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// CPU time that may be used. No clock: time is an argument.

@@ -5,7 +5,7 @@ use topology::fact::RemoteName;
 /// A probe and what its worker would have learned.
 fn probe() -> (Probe, Arc<Shared>) {
     let shared = Arc::new(Shared::new());
-    (Probe::new(Arc::clone(&shared), None), shared)
+    (Probe::new(Arc::clone(&shared)), shared)
 }
 
 fn learn(shared: &Shared, now: Instant, name: &str, address: IpAddr) {
@@ -102,8 +102,11 @@ fn the_status_says_what_works_and_what_does_not() {
 }
 
 #[test]
-fn a_thread_that_is_missing_is_said() {
-    let mut probe = Probe::new(Arc::new(Shared::new()), Some("no thread for it".to_owned()));
-    let status = probe.round(Moment::now(), &Wanted::default()).status;
-    assert_eq!((status.state, &*status.reason), (SourceState::Off, "no thread for it"));
+fn a_thread_that_is_missing_is_said_until_there_is_one_again() {
+    let (mut probe, shared) = probe();
+    let mut status = || probe.round(Moment::now(), &Wanted::default()).status;
+    shared.set_failure(Some("no thread for it".to_owned()));
+    assert_eq!((status().state, status().reason), (SourceState::Off, "no thread for it".to_owned()));
+    shared.set_failure(None);
+    assert_eq!((status().state, status().reason), (SourceState::Ok, String::new()));
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData};
-use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
 use super::reverse::{LookUps, Next};
 use super::{Config, Resolver, answer, snoop};
-use crate::probe::pace::{persist, thread_cpu_time};
+use crate::probe::backoff::Backoff;
+use crate::probe::pace::thread_cpu_time;
 
 /// How long a server may take over one look-up, its retries included.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +58,8 @@ pub(super) struct Shared {
     known: Mutex<Known>,
     snooping: Mutex<SnoopState>,
     wanted: Notify,
-    is_alive: AtomicBool,
+    /// Why there is no thread.
+    failure: Mutex<Option<String>>,
     /// CPU time spent, in nanoseconds: of this thread, and of others for it.
     spent: AtomicU64,
     spent_elsewhere: AtomicU64,
@@ -87,7 +88,7 @@ impl Shared {
             known: Mutex::new(Known::new()),
             snooping: Mutex::default(),
             wanted: Notify::new(),
-            is_alive: AtomicBool::new(true),
+            failure: Mutex::default(),
             spent: AtomicU64::new(0),
             spent_elsewhere: AtomicU64::new(0),
         }
@@ -144,9 +145,24 @@ impl Shared {
         Duration::from_nanos(own.saturating_add(elsewhere))
     }
 
-    /// False after a panic, until it is tried again.
-    pub(super) fn is_alive(&self) -> bool {
-        self.is_alive.load(Ordering::Relaxed)
+    /// Why there is no thread, if there is none.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Takes down what this thread has spent for the last time: the next one starts from nothing. What it left half done is
+    /// forgotten.
+    fn ends(&self) {
+        self.spent.store(0, Ordering::Relaxed);
+        self.spend(thread_cpu_time());
+        if self.known.is_poisoned() {
+            self.with(|known| *known = Known::new());
+            self.known.clear_poison();
+        }
     }
 }
 
@@ -154,36 +170,89 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Starts the thread; it ends with `stop`.
+/// Keeps a thread at work until `stop`. One that fails is started anew, after a pause.
+pub(super) async fn keep(config: Config, shared: Arc<Shared>, stop: CancellationToken) {
+    let work = move |shared: Arc<Shared>| {
+        let config = config.clone();
+        async move {
+            tokio::join!(snoop::run(&config.proc_root, config.door, &shared), look_up(config.resolver, &shared));
+        }
+    };
+    keep_at(work, shared, stop).await;
+}
+
+/// The same, whatever the work is.
+async fn keep_at<F: Future<Output = ()>>(
+    work: impl Fn(Arc<Shared>) -> F + Clone + Send + 'static,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        shared.set_failure(None);
+        backoff.began(now());
+        let failure = match start(work.clone(), Arc::clone(&shared), stop.clone()) {
+            Ok(thread) => thread.failure().await,
+            Err(error) => Some(format!("no thread for it: {error}")),
+        };
+        let Some(failure) = failure.filter(|_| !stop.is_cancelled()) else { return };
+        let due = backoff.failed(now());
+        tracing::error!(failure, retry = ?due.saturating_duration_since(now()), "no names are read or looked up");
+        shared.set_failure(Some(failure));
+        if stop.run_until_cancelled(sleep_until(due.into())).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// A thread at work.
+struct Thread {
+    has_ended: oneshot::Receiver<()>,
+    handle: thread::JoinHandle<()>,
+}
+
+impl Thread {
+    /// Waits for its end. Returns why it came, unless that was wanted.
+    async fn failure(self) -> Option<String> {
+        // Nothing is ever sent: it is dropped at the end.
+        let _ = self.has_ended.await;
+        let ended = tokio::task::spawn_blocking(|| self.handle.join()).await;
+        // What a panic said is in the log: its words may hold numbers, which a status must not.
+        (!matches!(ended, Ok(Ok(()))))
+            .then(|| "it failed inside and is started again in a while; see the log".to_owned())
+    }
+}
+
+/// Starts a thread that works until `stop`.
 ///
 /// # Errors
 /// The operating system's, if it has no thread for us.
-pub(super) fn start(
-    config: Config,
+fn start<F: Future<Output = ()>>(
+    work: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
     shared: Arc<Shared>,
     stop: CancellationToken,
-) -> io::Result<thread::JoinHandle<()>> {
+) -> io::Result<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("scope-dns".to_owned()).spawn(move || {
-        let work = || {
-            let work = async {
-                let snoop = snoop::run(&config.proc_root, config.door, &shared);
-                tokio::join!(snoop, look_up(config.resolver, &shared))
-            };
-            runtime.block_on(stop.run_until_cancelled(work));
-        };
-        keep(&runtime, &stop, &shared, work);
-    })
+    let (ended, has_ended) = oneshot::channel::<()>();
+    let handle = thread::Builder::new().name("scope-dns".to_owned()).spawn(move || {
+        let _dropped_last = ended;
+        let _life = Life(Arc::clone(&shared));
+        runtime.block_on(stop.run_until_cancelled(work(shared)));
+    })?;
+    Ok(Thread { has_ended, handle })
 }
 
-/// Runs `work` until it ends well; says that nobody works while it waits after a panic.
-fn keep(runtime: &Runtime, stop: &CancellationToken, shared: &Shared, work: impl FnMut()) {
-    persist(work, |due| {
-        shared.is_alive.store(false, Ordering::Relaxed);
-        let goes_on = runtime.block_on(async { stop.run_until_cancelled(sleep_until(due.into())).await.is_some() });
-        shared.is_alive.store(true, Ordering::Relaxed);
-        goes_on
-    });
+/// Leaves things in order however the thread ends.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
 }
 
 /// Makes the look-ups that are due, for ever, one after the other.
@@ -263,16 +332,57 @@ fn asking(server: SocketAddr) -> ResolverConfig {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::sleep;
+
     use super::*;
 
-    #[test]
-    fn a_worker_that_panics_is_started_again() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (shared, mut runs) = (Shared::new(), 0);
-        keep(&runtime, &CancellationToken::new(), &shared, || {
-            runs += 1;
-            assert!(runs > 1, "wanted by this test");
-        });
-        assert_eq!((runs, shared.is_alive()), (2, true));
+    const TICK: Duration = Duration::from_millis(10);
+
+    /// Waits until there is no thread. On a clock that jumps, this asks as often as it must.
+    async fn failure(shared: &Shared) -> String {
+        loop {
+            if let Some(failure) = shared.failure() {
+                return failure;
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_panics_is_told_and_started_again_later_each_time() {
+        let (shared, stop) = (Arc::new(Shared::new()), CancellationToken::new());
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let work = move |shared: Arc<Shared>| {
+            started.send(()).expect("the test waits for it");
+            async move { shared.with(|_| panic!("this test's")) }
+        };
+        let keeping = tokio::spawn(keep_at(work, Arc::clone(&shared), stop.clone()));
+        starts.recv().await.expect("it starts");
+        for pause in [1, 2, 4, 8].map(Duration::from_secs) {
+            assert_eq!(failure(&shared).await, "it failed inside and is started again in a while; see the log");
+            assert!(!shared.known.is_poisoned(), "the next one begins anew");
+            let failed_at = tokio::time::Instant::now();
+            starts.recv().await.expect("it starts");
+            let waited = failed_at.elapsed();
+            assert!((pause - TICK..=pause + TICK).contains(&waited), "{waited:?} for {pause:?}");
+        }
+        stop.cancel();
+        keeping.await.expect("it ends with `stop`");
+    }
+
+    #[tokio::test]
+    async fn work_ends_with_stop_and_not_as_a_failure() {
+        let (shared, stop) = (Arc::new(Shared::new()), CancellationToken::new());
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let work = move |_| {
+            started.send(()).expect("the test waits for it");
+            std::future::pending()
+        };
+        let keeping = tokio::spawn(keep_at(work, Arc::clone(&shared), stop.clone()));
+        starts.recv().await.expect("it starts");
+        stop.cancel();
+        keeping.await.expect("it ends with `stop`");
+        assert_eq!(shared.failure(), None);
     }
 }

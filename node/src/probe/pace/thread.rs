@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -113,7 +114,12 @@ pub fn spawn<R: FnMut(Moment) -> Round>(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let (ended, has_ended) = oneshot::channel::<()>();
-        let (of_thread, bell) = (updates.clone(), nudge.clone());
+        let (of_thread, bell, runtime) = (updates.clone(), nudge.clone(), Handle::current());
+        // What a probe is made of may have tasks.
+        let mut start = move || {
+            let _entered = runtime.enter();
+            start()
+        };
         let started = std::thread::Builder::new().name(format!("scope-{}", schedule.name.as_str())).spawn(move || {
             let _dropped_at_the_end = ended;
             let work = || run(schedule, &of_thread, &bell, &mut start());
@@ -290,6 +296,7 @@ mod tests {
         let stop = CancellationToken::new();
         let mut starts = 0;
         let probe = spawn(schedule(LONG), updates, Nudge::default(), stop.clone(), move || {
+            tokio::spawn(async {}); // a probe may have tasks
             starts += 1;
             let fails = starts == 1;
             move |_| if fails { panic!("wanted by this test") } else { said(SourceState::Ok) }

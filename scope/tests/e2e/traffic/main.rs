@@ -11,6 +11,7 @@
 //! traffic ask TO connected|unconnected     sends a datagram a second from one socket
 //! traffic answer PORT                      takes every connection, and answers once a second what came on it
 //! traffic hold COUNT TO...                 opens COUNT connections to each, and sends a byte on each of them every second
+//! traffic push TO BYTES                    opens one connection, and sends so many bytes on it every second
 //! traffic storm TO COUNT                   sends a datagram from each of COUNT ports
 //! ```
 //! `TO` is an address with a port: `10.0.0.2:80`, `[fe80::1%2]:80`.
@@ -59,6 +60,7 @@ fn main() -> Outcome {
         ["ask", to, "unconnected"] => ask(to.parse()?, false),
         ["answer", port] => answer(port.parse()?),
         ["hold", count, ref servers @ ..] => hold(count.parse()?, servers),
+        ["push", to, bytes] => push(to.parse()?, bytes.parse()?),
         ["storm", to, count] => storm(to.parse()?, count.parse()?),
         _ => Err(format!("what is {arguments:?}").into()),
     }
@@ -201,6 +203,16 @@ fn hold(count: usize, servers: &[&str]) -> Outcome {
         }
         thread::sleep(BEAT);
     }
+}
+
+fn push(to: SocketAddr, bytes: usize) -> Outcome {
+    let mut stream = TcpStream::connect(to)?;
+    let (load, start) = (vec![b'.'; bytes], Instant::now());
+    for beat in 1.. {
+        stream.write_all(&load)?;
+        thread::sleep((start + BEAT * beat).saturating_duration_since(Instant::now()));
+    }
+    Ok(())
 }
 
 /// A connection that is not waited on, as soon as there is a server.

@@ -164,30 +164,22 @@ impl Tracer {
 
     /// Adds which process holds which socket, by inode: all of those `proc_root` shows, in no order, once for each of its
     /// descriptors. As `/proc/PID/fd` would tell, at a thirtieth of the price: a tenth of a microsecond a descriptor, socket
-    /// or not. Reads [`HOLDERS_MAX`] at most.
+    /// or not. Reads [`HOLDERS_MAX`] at most, and returns whether those are all.
     ///
     /// # Errors
     /// [`ReadError`] if the kernel refuses.
-    pub fn holders(&mut self, holders: &mut Vec<(u64, ProcessId)>) -> Result<(), ReadError> {
-        let bytes = self.read_holders().map_err(|failure| ReadError(chain(&*failure)))?;
+    pub fn holders(&mut self, holders: &mut Vec<(u64, ProcessId)>) -> Result<bool, ReadError> {
+        let (bytes, is_all) = self.read_holders().map_err(|failure| ReadError(chain(&*failure)))?;
         let rows = bytes.as_chunks().0.iter();
         holders.extend(rows.filter_map(|row| decode::holder(row, self.ticks)));
-        Ok(())
+        Ok(is_all)
     }
 
-    fn read_holders(&mut self) -> Result<Vec<u8>, Failure> {
+    fn read_holders(&mut self) -> Result<(Vec<u8>, bool), Failure> {
         let iterator = iterator(&mut self.program)?;
         let link = iterator.attach()?;
         let file: File = iterator.take_link(link)?.into_file()?;
-        let mut rows = file.take((HOLDERS_MAX * size_of::<decode::Holder>()) as u64);
-        let mut bytes = Vec::new();
-        loop {
-            match rows.read_to_end(&mut bytes) {
-                // It says so after a million descriptors without a socket.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                result => return result.map(|_| bytes).map_err(Failure::from),
-            }
-        }
+        Ok(read_to(file, HOLDERS_MAX * size_of::<decode::Holder>())?)
     }
 
     fn task(&self, process: &decode::Process) -> Option<Arc<Task>> {
@@ -215,6 +207,24 @@ fn attach(program: &mut Ebpf, btf: &Btf) -> Result<Account, Failure> {
 
 fn iterator(program: &mut Ebpf) -> Result<&mut Iter, Failure> {
     Ok(program.program_mut("holders").ok_or("the object has no iterator")?.try_into()?)
+}
+
+/// Reads so many bytes at most; whether there are no more.
+fn read_to(file: impl Read, bytes_max: usize) -> io::Result<(Vec<u8>, bool)> {
+    let mut rows = file.take(bytes_max as u64 + 1);
+    let mut bytes = Vec::new();
+    loop {
+        match rows.read_to_end(&mut bytes) {
+            // It says so after a million descriptors without a socket.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                let is_all = bytes.len() <= bytes_max;
+                bytes.truncate(bytes_max);
+                return Ok((bytes, is_all));
+            }
+        }
+    }
 }
 
 fn joined(ends: &decode::Ends, process: Option<Arc<Task>>, sums: decode::Sums) -> Ended {
@@ -302,4 +312,32 @@ fn chain(failure: &(dyn Error + 'static)) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let start = lines.len().saturating_sub(LINES_MAX);
     lines[start..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a byte or refuses for now, in turns.
+    struct Hesitant(usize, bool);
+
+    impl Read for Hesitant {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let count = self.0.min(buffer.len()).min(1);
+            self.0 -= count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_told() {
+        for (there, want) in [(0, (0, true)), (6, (6, true)), (7, (6, false)), (600, (6, false))] {
+            let (bytes, is_all) = read_to(Hesitant(there, false), 6).expect("it refuses only for now");
+            assert_eq!((bytes.len(), is_all), want, "{there} bytes");
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl Tracer {
     ///
     /// # Errors
     /// None.
-    pub fn holders(&mut self, _holders: &mut Vec<(u64, ProcessId)>) -> Result<(), ReadError> {
+    pub fn holders(&mut self, _holders: &mut Vec<(u64, ProcessId)>) -> Result<bool, ReadError> {
         match self.0 {}
     }
 }

@@ -16,6 +16,8 @@ use crate::probe::connections::sock_diag;
 use counters::Counters;
 
 const PROC: &str = "/proc";
+/// Long enough for a busy machine: what is waited for takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process as the kernel has it now.
 pub(in crate::probe::connections) fn process(pid: u32) -> ProcessId {
@@ -212,7 +214,7 @@ fn where_nothing_is_told_of_a_namespace_it_is_visited_at_its_beat_only() {
             addresses_up();
             trio(Ipv4Addr::LOCALHOST)
         },
-        |thread, trio| {
+        |thread, mut trio| {
             let netns = of(Path::new(PROC), thread).unwrap();
             let namespaces = Namespaces::from([(netns, vec![process(thread)])]);
             let (mut scanner, start) = (Scanner::new(Path::new(PROC)), Instant::now());
@@ -230,6 +232,7 @@ fn where_nothing_is_told_of_a_namespace_it_is_visited_at_its_beat_only() {
             assert_eq!((visited, quiet.freshness), (0, Freshness::Unchanged));
             assert!(Arc::ptr_eq(&first.listeners, &quiet.listeners));
             drop(trio.client);
+            assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
             let (visited, news) = scan(10, &[netns]);
             assert_eq!((visited, news.freshness), (1, Freshness::Sockets));
         },
@@ -259,8 +262,13 @@ fn what_was_closed_is_told_of_only_if_it_is_wanted() {
             assert_eq!(states(true).0, "CloseWait FinWait2");
             assert_eq!(states(false).0, "CloseWait");
             drop(trio.server);
-            let (none, dumped) = states(false);
-            assert_eq!(none, "");
+            // A program that another test starts has our sockets too, until it is executed: that one may be the last to close.
+            let deadline = Instant::now() + PATIENCE;
+            let (mut left, mut dumped) = states(false);
+            while !left.is_empty() {
+                assert!(Instant::now() < deadline, "{left}");
+                (left, dumped) = states(false);
+            }
             assert!(dumped <= 1, "our own namespace at most: the counters say that nothing is open");
             assert_eq!(states(true).0, "TimeWait");
         },
