@@ -59,11 +59,11 @@ fn count(number: u64, thing: &str) -> String {
 }
 
 fn print_source(source: &Value) -> Result<()> {
-    let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a CPU")).unwrap_or_default();
-    let lost =
-        source["lost"].as_u64().filter(|lost| *lost > 0).map(|lost| format!(", {lost} lost")).unwrap_or_default();
-    let line =
-        format!("  {:<12} {:<9} {:<10} {cpu}{lost}", text(source, "name"), text(source, "state"), text(source, "mode"));
+    let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a core"));
+    let lost = source["lost"].as_u64().filter(|lost| *lost > 0).map(|lost| format!("{lost} lost"));
+    let figures: Vec<String> = cpu.into_iter().chain(lost).collect();
+    let [name, state, mode] = ["name", "state", "mode"].map(|field| text(source, field));
+    let line = format!("  {name:<12} {state:<9} {mode:<10} {}", figures.join(", "));
     say(line.trim_end())?;
     let reason = text(source, "reason");
     if reason.is_empty() { Ok(()) } else { say(format_args!("    {reason}")) }

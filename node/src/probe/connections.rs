@@ -160,7 +160,7 @@ impl Probe {
         let walked = self.owners.update_with(&scans.namespaces, &self.namespaces, || self.kernel.holders());
         let is_needed = !self.kernel.is_active();
         let (destroyed, heard) =
-            self.notified.take(is_needed, &self.namespaces, &scans, &self.classifiers, &mut updates);
+            self.notified.take(now.clock, is_needed, &self.namespaces, &scans, &self.classifiers, &mut updates);
         let elsewhere = scans.cpu_time + heard;
         let told_by = |is_notified: bool| match (self.kernel.is_active(), is_notified) {
             (true, _) => EndsBy::Kernel,
@@ -196,7 +196,7 @@ impl Probe {
         let host = scans.namespaces.first().map(|scan| scan.netns);
         updates.extend(self.tell(host, now));
         let has_orphans = self.has_orphans(&scans);
-        let status = self.status(&scans, is_cut || self.tracker.is_cut(), has_orphans);
+        let status = self.status(now.clock, &scans, is_cut || self.tracker.is_cut(), has_orphans);
         Round { updates, status, elsewhere }
     }
 
@@ -260,9 +260,9 @@ impl Probe {
     }
 
     /// No reason says how many: a number that changes from scan to scan would be a new fact each time (I3).
-    fn status(&self, scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
+    fn status(&self, now: Instant, scans: &Scans, is_cut: bool, has_orphans: bool) -> Source {
         let mut reasons: Vec<String> = scans.problems.iter().map(|(problem, _)| problem.to_string()).collect();
-        reasons.extend(self.notified.problem());
+        reasons.extend(self.notified.problem(now));
         if is_cut {
             let flows = tracker::FLOWS_MAX;
             reasons

@@ -1,13 +1,16 @@
 //! Ends of connections as the kernel notifies of destroyed sockets: asked for only where eBPF does not tell.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::netns::{Namespaces, Scans};
 use super::snapshot::Classifiers;
 use super::sock_diag::destroyed::{self, Feed, Health};
 use super::tracker::Destroyed;
 use crate::probe::{Name, Update};
+
+/// How long a loss is shown.
+const LOSS_SHOWN: Duration = Duration::from_secs(30);
 
 /// Connections that ended, as the kernel notifies.
 #[derive(Debug)]
@@ -16,11 +19,12 @@ pub(super) struct NotifiedEnds {
     feed: Option<Feed>,
     health: Option<Health>,
     losses: u64,
+    lost_at: Option<Instant>,
 }
 
 impl NotifiedEnds {
     pub(super) fn new(proc_root: &Path) -> Self {
-        Self { proc_root: proc_root.to_owned(), feed: None, health: None, losses: 0 }
+        Self { proc_root: proc_root.to_owned(), feed: None, health: None, losses: 0, lost_at: None }
     }
 
     /// Whether it tells what ends.
@@ -33,10 +37,14 @@ impl NotifiedEnds {
         matches!(self.health, Some(Health::Everywhere))
     }
 
-    /// What it lacks, if it is needed.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// What it lacks at `now`, if it is needed.
+    pub(super) fn problem(&self, now: Instant) -> Option<String> {
+        let has_lost = self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_SHOWN);
         match self.health? {
-            Health::Everywhere => None,
+            Health::Everywhere => has_lost.then(|| {
+                "more connections ended than the kernel could tell of, or in namespaces that are new: counts are too low"
+                    .to_owned()
+            }),
             Health::OwnNamespace => Some(
                 "short connections of containers are missing: hearing of them takes CAP_NET_BROADCAST; run as root"
                     .to_owned(),
@@ -48,6 +56,7 @@ impl NotifiedEnds {
     /// What ended since the last call, and the CPU time it took; nothing where it `is_needed` no more.
     pub(super) fn take(
         &mut self,
+        now: Instant,
         is_needed: bool,
         namespaces: &Namespaces,
         scans: &Scans,
@@ -65,6 +74,7 @@ impl NotifiedEnds {
         let losses = self.losses + batch.dropped + batch.overruns + batch.unplaced as u64;
         if self.losses != losses {
             self.losses = losses;
+            self.lost_at = Some(now);
             updates.push(Update::Lost(Name::Connections, self.losses));
         }
         let directed = |it: destroyed::Destroyed| {
