@@ -31,6 +31,8 @@ const RETRY_SCANS_MAX: u64 = 64;
 const REWALK_SCANS: u64 = 30;
 /// The same where the holders are told, which costs little, and a process is new.
 const REASK_SCANS: u64 = 5;
+/// How often that is done for a new process: it may get what it holds a moment after its start.
+const ASKINGS: u8 = 2;
 
 /// Owners of sockets, by inode. Bounded by the sockets of a scan ([`SOCKETS_MAX`](super::netns::SOCKETS_MAX)): an entry
 /// goes with its socket.
@@ -48,9 +50,9 @@ pub struct Owners {
     /// The processes of the last update.
     namespaces: Namespaces,
     alive: HashSet<ProcessId>,
-    /// Whether there are new ones since all namespaces were last asked for.
-    has_newcomers: bool,
-    /// Scan of that.
+    /// For how many times all namespaces are asked for because there are new ones: the second time for what those got later.
+    askings: u8,
+    /// Scan in which that was done last.
     asked_at: u64,
 }
 
@@ -120,7 +122,7 @@ impl Owners {
             was_told: false,
             namespaces: Namespaces::new(),
             alive: HashSet::new(),
-            has_newcomers: false,
+            askings: 0,
             asked_at: 0,
         }
     }
@@ -137,7 +139,7 @@ impl Owners {
     }
 
     /// Brings the owners up to date with a scan of the sockets and with the processes there are. Blocks while it reads
-    /// descriptors, of which it reads no more than [`FDS_MAX`] and the rest of a process.
+    /// descriptors, of which it reads no more than [`FDS_MAX`], our own, and the rest of a process.
     pub fn update(&mut self, scans: &[Scan], namespaces: &Namespaces) -> Walked {
         self.update_with(scans, namespaces, || None)
     }
@@ -157,7 +159,7 @@ impl Owners {
         let is_asking = self.is_asking();
         let mut walk = Walk::new(Arc::clone(&self.proc_root), self.resume_at.take(), FDS_MAX);
         let mut lost = HashMap::new();
-        if let Some(own) = scans.first() {
+        if let Some(own) = scans.first().filter(|_| self.was_told) {
             self.take_own(own, &alive);
         }
         for scan in scans {
@@ -191,7 +193,7 @@ impl Owners {
         let is_told = matches!(holders, Holders::Told(_));
         if is_asking || is_told && !self.was_told {
             self.asked_at = self.scan;
-            self.has_newcomers = false;
+            self.askings = self.askings.saturating_sub(1);
         }
         self.was_told = is_told || (self.was_told && matches!(holders, Holders::NotAsked(_)));
         Walked { is_told, ..walk.walked() }
@@ -203,7 +205,9 @@ impl Owners {
         }
         self.namespaces.clone_from(namespaces);
         let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
-        self.has_newcomers |= !alive.is_subset(&self.alive);
+        if !alive.is_subset(&self.alive) {
+            self.askings = ASKINGS;
+        }
         self.alive = alive;
     }
 
@@ -230,7 +234,7 @@ impl Owners {
     /// Whether all namespaces are due where the holders are told: one answer is good for all of them.
     fn is_asking(&self) -> bool {
         let age = self.scan - self.asked_at;
-        self.was_told && (age >= REWALK_SCANS || age >= REASK_SCANS && self.has_newcomers)
+        self.was_told && (age >= REWALK_SCANS || age >= REASK_SCANS && self.askings > 0)
     }
 
     fn is_rewalk_due(&self, scan: &Scan, is_asking: bool) -> bool {

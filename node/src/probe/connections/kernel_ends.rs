@@ -32,6 +32,8 @@ pub(super) struct KernelEnds {
     tracer: Option<(Tracer, Watcher)>,
     /// Namespaces with relations that are new, since they were last asked for.
     news: Arc<Mutex<HashSet<Netns>>>,
+    /// Those of the last time.
+    last_news: HashSet<Netns>,
     backoff: Backoff,
     told: Option<Source>,
     told_losses: Option<u64>,
@@ -52,6 +54,7 @@ impl KernelEnds {
             is_wanted,
             tracer: None,
             news: Arc::default(),
+            last_news: HashSet::new(),
             backoff: Backoff::default(),
             told: None,
             told_losses: None,
@@ -69,10 +72,12 @@ impl KernelEnds {
         self.tracer.is_some()
     }
 
-    /// Where connections are worth a look: where something is new, as far as it tells.
-    pub(super) fn attention(&self) -> Attention {
+    /// Where connections are worth a look: where something is new, as far as it tells, or was the last time. What it tells of
+    /// is in the kernel's tables a moment later.
+    pub(super) fn attention(&mut self) -> Attention {
         let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.is_active() { Attention::Only(news) } else { Attention::Everywhere }
+        let last = std::mem::replace(&mut self.last_news, news.clone());
+        if self.is_active() { Attention::Only(&news | &last) } else { Attention::Everywhere }
     }
 
     /// Who holds which socket, by inode, of all processes of the host.

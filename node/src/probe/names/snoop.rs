@@ -14,8 +14,8 @@ use super::question::Questions;
 use super::worker::Shared;
 use crate::probe::pace::thread_cpu_time;
 
-/// Share of one CPU reading may take: some 2,000 answers a second, each with its question. Bytes would not do as a measure: a few can be made to
-/// take long.
+/// Share of one CPU reading may take: some 2,000 answers a second, each with its question. Bytes would not do as a measure: a
+/// few can be made to take long.
 pub(super) const BUDGET: f64 = 0.02;
 
 /// CPU time saved up for a burst.

@@ -172,7 +172,7 @@ pub fn persist(mut work: impl FnMut(), mut failed: impl FnMut(Instant) -> bool) 
 
 /// What the hub is told of a probe that failed. The status comes first: others may step in for its facts.
 fn last_words(schedule: Schedule, reason: &str) -> Vec<Update> {
-    tracing::error!(probe = schedule.name.as_str(), reason, "probe ended");
+    tracing::error!(probe = schedule.name.as_str(), reason, "probe failed");
     let off = || Source { state: SourceState::Off, mode: String::new(), reason: reason.to_owned() };
     let names = || std::iter::once(schedule.name).chain(schedule.speaks_for.iter().copied());
     let statuses = names().map(|name| Update::Status(name, off()));

@@ -30,7 +30,7 @@ volatile const u32 PID_NAMESPACE = 0;
 /* Pid namespaces above each other; the kernel's own bound (MAX_PID_NS_LEVEL). */
 #define PID_LEVELS_MAX 32
 #define ANCESTORS_MAX 3
-/* A relation is news again after as many drains in which nothing came. */
+/* A relation is news again after as many drains without a new connection. */
 #define NEWS_AGAIN 16
 
 /* Sockets we remember: 80 bytes each. Beyond it the longest idle one is forgotten, and ends as one from before us. */
@@ -89,7 +89,7 @@ enum counter {
 	LOST_SOCKETS, /* not remembered who opened it */
 	LOST_TASKS,   /* not remembered who its ancestors are */
 	LOST_ENDED,   /* not counted */
-	LOST_NEWS,    /* the ring was full: user space is awake already */
+	LOST_NEWS,    /* the ring was full: user space is awake, and finds this one at its beat */
 	COUNTERS,
 };
 
@@ -304,44 +304,44 @@ INLINE u64 hash(const struct relation *relation)
 	return hash ^ hash >> 29;
 }
 
-/* Wakes user space if this is the first that happens to its relation in a while. */
-INLINE void tell_of(const struct relation *relation)
+/* Wakes user space: there is something new in this network namespace. */
+INLINE void tell_of(u32 netns)
 {
+	if (bpf_ringbuf_output(&news, &netns, sizeof(netns), 0))
+		count(LOST_NEWS);
+}
+
+/* Tells if this connection is the first of its relation in a while. */
+INLINE void established(struct sock *sk)
+{
+	struct opened *opened = bpf_map_lookup_elem(&sockets, &sk);
+	struct relation relation = {};
 	u32 zero = 0;
 	u32 *drain = bpf_map_lookup_elem(&drains, &zero);
-	u64 key = hash(relation);
+
+	if (!opened || opened->foreign || !drain || !relate(&relation, sk, opened))
+		return;
+	u64 key = hash(&relation);
 	u32 index = key % SLOTS_MAX;
 	u64 *slot = bpf_map_lookup_elem(&slots, &index);
-
-	if (!drain || !slot)
+	if (!slot)
 		return;
 	u64 last = *slot;
 	u64 tag = key >> 32 << 32;
 	*slot = tag | *drain;
 	if (last && (last ^ tag) >> 32 == 0 && *drain - (u32)last < NEWS_AGAIN)
 		return;
-	if (bpf_ringbuf_output(&news, (void *)&relation->netns, sizeof(relation->netns), 0))
-		count(LOST_NEWS);
+	tell_of(relation.netns);
 }
 
-INLINE void established(struct sock *sk)
+/* A process begins to listen, or stops. */
+INLINE void listening(struct sock *sk)
 {
-	struct opened *opened = bpf_map_lookup_elem(&sockets, &sk);
-	struct relation relation = {};
-
-	if (opened && !opened->foreign && relate(&relation, sk, opened))
-		tell_of(&relation);
-}
-
-/* A process begins to listen, or stops: another direction keeps the two apart. */
-INLINE void listening(struct sock *sk, u32 direction)
-{
-	struct opened opened = { .direction = direction };
-	struct relation relation = {};
+	struct opened opened = {};
 
 	take_current(&opened);
-	if (!opened.foreign && relate(&relation, sk, &opened))
-		tell_of(&relation);
+	if (!opened.foreign)
+		tell_of(sk->__sk_common.skc_net.net->ns.inum);
 }
 
 INLINE void add(struct relation *relation, struct sock *sk)
@@ -409,10 +409,8 @@ int inet_sock_set_state(u64 *ctx)
 		established(sk);
 	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
 		closing(sk);
-	else if (to == TCP_LISTEN)
-		listening(sk, INCOMING);
-	else if (from == TCP_LISTEN)
-		listening(sk, UNKNOWN);
+	else if (to == TCP_LISTEN || from == TCP_LISTEN)
+		listening(sk);
 	else if (to == TCP_CLOSE)
 		ended_in(sk, from);
 	return 0;

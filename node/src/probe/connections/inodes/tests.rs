@@ -102,12 +102,13 @@ fn the_holders_are_asked_for_again_soon_after_a_process_came_and_else_seldom() {
         };
         (1..=scans).filter(&mut is_asked).collect()
     };
-    assert_eq!(asked_in(&[master], 20), [1], "at first");
-    assert_eq!(asked_in(&[master, worker], 20), [1], "for the newcomer, the last time being long ago");
+    assert_eq!(asked_in(&[master], 20), [1, 6], "at first all are new");
+    assert_eq!(asked_in(&[master], 9), [0; 0], "nobody is new");
+    assert_eq!(asked_in(&[master, worker], 20), [1, 6], "for the newcomer, and for what it got later");
     assert_eq!(asked_in(&[master], 9), [0; 0], "somebody ended");
-    assert_eq!(asked_in(&[master, worker], 31), [1, 31]);
+    assert_eq!(asked_in(&[master, worker], 38), [1, 6, 36], "and every 30 scans");
     let young = ProcessId { pid: 3, start: 3 };
-    assert_eq!(asked_in(&[master, worker, young], 9), [5], "not at once: the last time was just now");
+    assert_eq!(asked_in(&[master, worker, young], 9), [3, 8], "not at once: the last time was just now");
 }
 
 #[test]

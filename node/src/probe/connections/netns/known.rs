@@ -13,7 +13,8 @@ use super::networks::Addresses;
 use super::{EPHEMERAL_DEFAULT, Freshness, Scan, Source, ephemeral, proc_net};
 use crate::probe::connections::sock_diag::{DumpError, Extent, Reader, Socket, Wanted};
 
-/// Beats after which connections are dumped whatever the counters say, five minutes: a repair, should they lie.
+/// Beats after which connections are dumped whatever the counters say, five minutes: a repair, should they lie. They are not
+/// known to, and of a host with many namespaces the dumps would be the largest cost.
 pub(super) const REDUMP_BEATS: u64 = 60;
 /// Beats after which UDP sockets are dumped though their number is the same: one may have gone and another come.
 pub(super) const UDP_REDUMP_BEATS: u64 = 2;
@@ -86,7 +87,7 @@ pub(super) struct Connections {
     /// Whether a connection was open that nobody had accepted.
     has_unaccepted: bool,
     /// Beat of the dump.
-    dumped: u64,
+    pub(super) dumped: u64,
     /// Beat in which the figures were last read.
     beat: Option<u64>,
     pub(super) extent: Extent,

@@ -191,17 +191,20 @@ fn a_quiet_namespace_is_not_dumped_again_and_a_change_is_seen_at_once() {
             let mut connections = |beat: u64| {
                 let beats = u32::try_from(beat).expect("a few");
                 let scans = scanner.scan(&namespaces, start + beats * FIGURES_BEAT);
-                scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned").connections
+                let scan = scans.namespaces.into_iter().find(|scan| scan.netns == netns).expect("scanned");
+                (scan.connections, scanner.known[&netns].connections.dumped)
             };
             connections(0);
-            let settled = connections(0); // by the second dump at the latest
+            let settled = connections(0).0; // by the second dump at the latest
             assert_eq!(settled.len(), 2);
-            for beat in 0..REDUMP_BEATS {
-                assert!(Arc::ptr_eq(&settled, &connections(beat)), "nothing changed");
+            let first = connections(0).1;
+            for beat in 1..REDUMP_BEATS {
+                assert_eq!(connections(beat), (Arc::clone(&settled), first), "nothing changed");
             }
+            assert_eq!(connections(first + REDUMP_BEATS), (settled, first + REDUMP_BEATS), "a repair");
             drop(trio.client);
             assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
-            let changed = connections(REDUMP_BEATS - 1);
+            let changed = connections(first + REDUMP_BEATS).0;
             assert!(changed.iter().any(|socket| socket.state == State::CloseWait), "{changed:?}");
         },
     );
@@ -230,7 +233,7 @@ fn where_nothing_is_told_of_a_namespace_it_is_visited_at_its_beat_only() {
             assert_eq!(visited, 2, "a beat is five seconds");
             let (visited, quiet) = scan(10, &[]);
             assert_eq!((visited, quiet.freshness), (0, Freshness::Unchanged));
-            assert!(Arc::ptr_eq(&first.listeners, &quiet.listeners));
+            assert_eq!(first.listeners, quiet.listeners);
             drop(trio.client);
             assert_eq!(trio.server.read(&mut [0]).unwrap(), 0, "the end of the connection has arrived");
             let (visited, news) = scan(10, &[netns]);

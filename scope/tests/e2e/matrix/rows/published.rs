@@ -68,6 +68,23 @@ pub(crate) const FROM_OTHER_HOST: Row = Row::still(
     ],
 );
 
+pub(crate) const SIDECAR: Row = Row::still(
+    |lab| {
+        let world = World::with_docker(lab, &["alpha", "beta"]);
+        let [alpha, beta] = [&world.dockers[0], &world.dockers[1]];
+        beta.run("pod", &PUBLISH, &["sleep", "100000"]);
+        run_server(beta, "sidecar", &["--network", "container:pod"], 80);
+        alpha.run_client("client", &[], &world.address(1), 8080);
+        world
+    },
+    &[Case {
+        what: "a published port behind which a sidecar serves, in the network namespace of another container",
+        edges: &[("client", "sidecar")],
+        processes: Processes::Exactly(&[("client/nc", "sidecar/traffic")]),
+        expected: CONFIRMED,
+    }],
+);
+
 pub(crate) const FROM_OUTSIDE: Row = Row::still(
     |lab| {
         let mut world = World::with_docker(lab, &["alpha"]);
