@@ -4,11 +4,11 @@
 //! client 10.40.0.2, fd40::2 -- 10.40.0.1, fd40::1 gateway 10.41.0.1, fd41::1 -- 10.41.0.2, fd41::2 server
 //! ```
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 
@@ -33,7 +33,7 @@ table inet nat {
 }";
 
 /// Longest wait for a word from the other end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A thread in a network namespace of its own, which does what it is told.
 pub(super) struct Place {
@@ -90,8 +90,10 @@ impl World {
             for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
                 std::fs::write(format!("/proc/sys/net/{switch}"), "1").expect("forwarding can be turned on");
             }
-            nft(RULES);
         });
+        // Before there are rules, so that nothing of it is tracked.
+        client.run(|| ["10.41.0.2:9", "[fd41::2]:9"].map(wait_reached));
+        gateway.run(|| nft(RULES));
         Self { client, gateway, server }
     }
 
@@ -169,6 +171,19 @@ fn client_of(named: SocketAddr, port: u16) -> SocketAddr {
 
 fn listen(real: SocketAddr) -> TcpListener {
     TcpListener::bind(real).expect("the port is free")
+}
+
+/// Waits until `to`, where nobody listens, refuses. A link that is up has no neighbours for a moment, or for seconds where the
+/// kernel is busy with others.
+fn wait_reached(to: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = TcpStream::connect(to) {
+        if error.kind() == ErrorKind::ConnectionRefused {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{to}: {error}");
+    }
+    panic!("{to}: somebody listens");
 }
 
 /// Connects from a port of our choice.
