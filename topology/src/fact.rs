@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::address;
 use crate::gauges::Gauges;
 use crate::id::{ContainerId, ImageId, Netns, ProcessId, Timestamp};
 use crate::key::Key;
@@ -94,6 +95,14 @@ pub struct Network {
     pub address: IpAddr,
     /// Length of the network's prefix, in bits.
     pub prefix: u8,
+}
+
+impl Network {
+    /// Whether `other` is an address of this network too. A v4 address mapped into v6 is that v4 address.
+    #[must_use]
+    pub fn contains(&self, other: IpAddr) -> bool {
+        address::contains(address::network(self.address.to_canonical(), self.prefix), other.to_canonical())
+    }
 }
 
 /// A container as its runtime describes it.

@@ -213,11 +213,11 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
         let claims = (self.around.claims_of)(peer).filter(|claims| self.own.agrees_on(address, claims))?;
         let inside = self.graph.namespaces.get(&netns);
         for network in inside.iter().flat_map(|namespace| &namespace.networks) {
-            let own = network.address.to_canonical();
-            if !address::contains(address::network(own, network.prefix), address) {
+            if !network.contains(address) {
                 continue;
             }
             // A network both have the same address in: two that look alike.
+            let own = network.address.to_canonical();
             self.asked.ask(own);
             if claims.has(own) {
                 return None;

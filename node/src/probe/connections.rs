@@ -57,6 +57,9 @@ const GAUGES_GAP: Duration = Duration::from_secs(2);
 /// Longest wait for the first processes: before they are known it could not be told whose a connection is.
 const PROCESSES_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a source that lost something says so.
+const LOSS_SHOWN: Duration = Duration::from_secs(30);
+
 /// Which sources are used besides the socket tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources {
@@ -204,6 +207,7 @@ impl Probe {
         let table = self.channels.processes.borrow().clone();
         if !Arc::ptr_eq(&table, &self.table) {
             self.namespaces = namespaces(&table);
+            self.owners.take_processes(&self.namespaces);
             self.table = table;
             self.table_version += 1;
         }

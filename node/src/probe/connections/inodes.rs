@@ -47,8 +47,7 @@ pub struct Owners {
     resume_at: Option<ProcessId>,
     /// Whether the holders were told when they were last asked for.
     was_told: bool,
-    /// The processes of the last update.
-    namespaces: Namespaces,
+    /// The processes there are.
     alive: HashSet<ProcessId>,
     /// For how many times all namespaces are asked for because there are new ones: the second time for what those got later.
     askings: u8,
@@ -120,7 +119,6 @@ impl Owners {
             walked_at: HashMap::new(),
             resume_at: None,
             was_told: false,
-            namespaces: Namespaces::new(),
             alive: HashSet::new(),
             askings: 0,
             asked_at: 0,
@@ -141,11 +139,12 @@ impl Owners {
     /// Brings the owners up to date with a scan of the sockets and with the processes there are. Blocks while it reads
     /// descriptors, of which it reads no more than [`FDS_MAX`], our own, and the rest of a process.
     pub fn update(&mut self, scans: &[Scan], namespaces: &Namespaces) -> Walked {
+        self.take_processes(namespaces);
         self.update_with(scans, namespaces, || None)
     }
 
-    /// The same; `holders` is asked once, if at all, for all sockets with who holds them, and descriptors are read only where it
-    /// has no answer.
+    /// The same where [`Owners::take_processes`] has been called for `namespaces`; `holders` is asked once, if at all, for all
+    /// sockets with who holds them, and descriptors are read only where it has no answer.
     pub fn update_with(
         &mut self,
         scans: &[Scan],
@@ -154,7 +153,6 @@ impl Owners {
     ) -> Walked {
         self.scan += 1;
         let mut holders = Holders::NotAsked(holders);
-        self.take_processes(namespaces);
         let alive = std::mem::take(&mut self.alive);
         let is_asking = self.is_asking();
         let mut walk = Walk::new(Arc::clone(&self.proc_root), self.resume_at.take(), FDS_MAX);
@@ -199,11 +197,8 @@ impl Owners {
         Walked { is_told, ..walk.walked() }
     }
 
-    fn take_processes(&mut self, namespaces: &Namespaces) {
-        if self.namespaces == *namespaces {
-            return;
-        }
-        self.namespaces.clone_from(namespaces);
+    /// Takes the processes there are: to be called when they have changed.
+    pub fn take_processes(&mut self, namespaces: &Namespaces) {
         let alive: HashSet<ProcessId> = namespaces.values().flatten().copied().collect();
         if !alive.is_subset(&self.alive) {
             self.askings = ASKINGS;

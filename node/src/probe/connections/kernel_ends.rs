@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use topology::fact::{Protocol, Source, SourceState};
 use topology::{Netns, ProcessId};
 
+use super::LOSS_SHOWN;
 use super::ebpf::{self, Tracer, Watcher};
 use super::netns::{Attention, NAMESPACES_MAX};
 use super::tracker::{Ended, Sums, Task};
@@ -17,9 +18,6 @@ use crate::probe::{Name, Update};
 
 /// How often cost is told.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-
-/// How long a loss is shown.
-const LOSS_SHOWN: Duration = Duration::from_secs(30);
 
 /// What the map lacks without it.
 const LACK: &str = "connections shorter than a second are told of less surely, and whose they were mostly not";
@@ -159,7 +157,7 @@ impl KernelEnds {
         }
     }
 
-    /// Says what it lacks where it runs. No reason has a number: each new one would be a new fact.
+    /// Says what it lacks where it runs. No reason has a count: each new one would be a new fact (I3).
     fn degrade(&self, now: Instant, source: &mut Source) {
         let has_lost = self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_SHOWN);
         let lost = has_lost.then_some("more connections ended than it could tell of: counts are too low");

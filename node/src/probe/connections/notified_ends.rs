@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::LOSS_SHOWN;
 use super::netns::{Namespaces, Scans};
 use super::snapshot::Classifiers;
 use super::sock_diag::destroyed::{self, Feed, Health};
 use super::tracker::Destroyed;
 use crate::probe::{Name, Update};
-
-/// How long a loss is shown.
-const LOSS_SHOWN: Duration = Duration::from_secs(30);
 
 /// Connections that ended, as the kernel notifies.
 #[derive(Debug)]

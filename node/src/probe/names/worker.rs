@@ -60,9 +60,10 @@ pub(super) struct Shared {
     wanted: Notify,
     /// Why there is no thread.
     failure: Mutex<Option<String>>,
-    /// CPU time spent, in nanoseconds: of this thread, and of others for it.
+    /// CPU time spent, in nanoseconds, of threads of others too. It only grows.
     spent: AtomicU64,
-    spent_elsewhere: AtomicU64,
+    /// How much of it this thread's is; for that thread alone.
+    accounted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ impl Shared {
             wanted: Notify::new(),
             failure: Mutex::default(),
             spent: AtomicU64::new(0),
-            spent_elsewhere: AtomicU64::new(0),
+            accounted: AtomicU64::new(0),
         }
     }
 
@@ -131,18 +132,19 @@ impl Shared {
 
     /// Takes down what this thread, the worker's, has spent so far.
     pub(super) fn account(&self) {
-        self.spent.store(nanoseconds(thread_cpu_time()), Ordering::Relaxed);
+        let now = nanoseconds(thread_cpu_time());
+        let before = self.accounted.swap(now, Ordering::Relaxed);
+        self.spent.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
     }
 
     /// Takes down what another thread has spent for it.
     pub(super) fn spend(&self, cpu_time: Duration) {
-        self.spent_elsewhere.fetch_add(nanoseconds(cpu_time), Ordering::Relaxed);
+        self.spent.fetch_add(nanoseconds(cpu_time), Ordering::Relaxed);
     }
 
     /// CPU time spent so far.
     pub(super) fn cpu_time(&self) -> Duration {
-        let (own, elsewhere) = (self.spent.load(Ordering::Relaxed), self.spent_elsewhere.load(Ordering::Relaxed));
-        Duration::from_nanos(own.saturating_add(elsewhere))
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 
     /// Why there is no thread, if there is none.
@@ -157,8 +159,8 @@ impl Shared {
     /// Takes down what this thread has spent for the last time: the next one starts from nothing. What it left half done is
     /// forgotten.
     fn ends(&self) {
-        self.spent.store(0, Ordering::Relaxed);
-        self.spend(thread_cpu_time());
+        self.account();
+        self.accounted.store(0, Ordering::Relaxed);
         if self.known.is_poisoned() {
             self.with(|known| *known = Known::new());
             self.known.clear_poison();

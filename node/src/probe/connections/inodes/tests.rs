@@ -71,6 +71,7 @@ fn where_the_holders_are_told_nobody_is_walked() {
     let [master, worker] = [1, 2].map(|pid| ProcessId { pid, start: pid.into() });
     let mut owners = Owners::new(Path::new("/nowhere"));
     let both = namespaces(&[master, worker]);
+    owners.take_processes(&both);
     let mut asked = 0;
     let mut update = |listeners: &[u64], connections: &[u64], told: Option<Vec<(u64, ProcessId)>>| {
         owners.update_with(&[scan(listeners, connections)], &both, || {
@@ -92,6 +93,7 @@ fn the_holders_are_asked_for_again_soon_after_a_process_came_and_else_seldom() {
     let mut owners = Owners::new(Path::new("/nowhere"));
     let mut asked_in = |processes: &[ProcessId], scans: u64| -> Vec<u64> {
         let processes = namespaces(processes);
+        owners.take_processes(&processes);
         let mut is_asked = |_: &u64| {
             let mut asked = false;
             owners.update_with(&[scan(&[1], &[])], &processes, || {
@@ -118,6 +120,7 @@ fn for_sockets_of_our_own_nobody_is_asked() {
     symlink("10", proc.0.path().join("self")).unwrap();
     let both = namespaces(&[us, other]);
     let mut owners = proc.owners();
+    owners.take_processes(&both);
     let mut is_asked = |connections: &[u64]| {
         let mut asked = false;
         owners.update_with(&[scan(&[1], connections)], &both, || {

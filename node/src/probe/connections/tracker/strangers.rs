@@ -26,7 +26,7 @@ impl Strangers {
         let is_ours = |address: &IpAddr| {
             own.contains(address)
                 || self.ours.contains(address)
-                || bridges.iter().any(|bridge| is_in_network(*address, bridge.address.to_canonical(), bridge.prefix))
+                || bridges.iter().any(|bridge| bridge.contains(*address))
         };
         let (ours, strangers) = remotes.into_iter().partition(is_ours);
         self.ours = ours;
@@ -39,16 +39,6 @@ impl Strangers {
 fn is_dockers(interface: &str) -> bool {
     let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     interface == "docker0" || interface.strip_prefix("br-").is_some_and(is_id)
-}
-
-/// Whether the first `prefix` bits of two addresses are the same.
-fn is_in_network(address: IpAddr, of: IpAddr, prefix: u8) -> bool {
-    let prefix = u32::from(prefix);
-    match (address, of) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros() >= prefix,
-        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros() >= prefix,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use topology::fact::SourceState;
 
 use super::schedule::{POLL_EVERY, REPAIR_EVERY, Repair};
 use super::{Health, Shared};
+use crate::probe::connections::LOSS_SHOWN;
 use crate::probe::connections::conntrack::reader::{has_ipvs, setting};
 use crate::probe::connections::conntrack::{Change, ENTRIES_MAX, Entry, Error, Filter, Listener, Options, Reader};
 use crate::probe::connections::sock_diag::Extent;
@@ -17,8 +18,6 @@ use crate::probe::pace::thread_cpu_time;
 /// After events were read, others are left to gather for so long: one wake-up for many. What happened is in the table that
 /// much later.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long a loss is shown.
-const LOSS_SHOWN: Duration = Duration::from_secs(30);
 /// How often the health is told if nothing but the CPU time changes.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
