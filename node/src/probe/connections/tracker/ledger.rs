@@ -116,8 +116,14 @@ impl Followed {
         self.open.plus(self.leaving[0]).plus(self.leaving[1]).plus(self.ended).less(self.early)
     }
 
+    /// Whether one is open as far as is known. One too few is counted while a connection that no look saw has ended beside an
+    /// open one, which the next look mends: long before the flow fades for it.
+    fn is_open(&self) -> bool {
+        self.open.count > self.early.count
+    }
+
     fn is_active(&self, now: Instant) -> bool {
-        self.open.count > 0 || now.saturating_duration_since(self.seen) < FADES_AFTER
+        self.is_open() || now.saturating_duration_since(self.seen) < FADES_AFTER
     }
 
     /// Whether nothing was ever told of it but sockets that are another flow's now.
@@ -324,7 +330,7 @@ impl Ledger {
     /// Ends a round: rates are made if it is time, and flows that left no trace for long are forgotten.
     pub(super) fn settle(&mut self, now: Moment) {
         for followed in self.flows.values_mut() {
-            if followed.open.count > 0 {
+            if followed.is_open() {
                 followed.seen = now.clock;
             }
             let is_active = followed.is_active(now.clock);

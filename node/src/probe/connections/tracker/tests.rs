@@ -382,6 +382,32 @@ fn a_flow_fades_and_goes_and_keeps_its_number_meanwhile() {
 }
 
 #[test]
+fn a_flow_fades_by_when_its_connection_ended_and_not_by_when_somebody_looked() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, OPEN)], Vec::new());
+    world.round(1.0, &[], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)]);
+    world.round(4.0, &[], Vec::new());
+    world.round(5.0, &[(WEB, "")], Vec::new());
+    let fades = 1.0 + FADES_AFTER.as_secs_f64();
+    world.round(fades - 0.1, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 0/1");
+    world.round(fades, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 0/1 fading");
+}
+
+#[test]
+fn a_short_connection_beside_an_open_one_makes_nothing_fade() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, OPEN)], Vec::new());
+    world.round(1.0, &[], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)]);
+    world.round(5.0, &[(WEB, OPEN)], Vec::new());
+    for at in [10.0, 15.0, 20.0] {
+        world.round(at, &[(WEB, OPEN)], Vec::new());
+        world.expect("7.70/to/10.9.9.9/80 1/2");
+    }
+}
+
+#[test]
 fn rates_are_of_what_was_carried_since_the_last_beat() {
     let mut world = World::new(EndsBy::Kernel);
     world.round(0.0, &[(WEB, "7 172.17.0.2:4000 > 10.9.9.9:80 1000000 5000")], Vec::new());
