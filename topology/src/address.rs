@@ -26,6 +26,14 @@ pub(crate) fn contains(net: Net, address: IpAddr) -> bool {
     net.0.is_ipv4() == address.is_ipv4() && network(address, net.1) == net
 }
 
+/// Whether `address` may be that of one machine in `net`: not the network's own, nor that of all in it.
+pub(crate) fn is_of_one(net: Net, address: IpAddr) -> bool {
+    let IpAddr::V4(v4) = address else { return address != net.0 || net.1 >= 127 };
+    let last = u32::MAX.checked_shr(u32::from(net.1)).unwrap_or(0);
+    let rest = v4.to_bits() & last;
+    net.1 >= 31 || (rest != 0 && rest != last)
+}
+
 /// Whether an address is of those anybody may give to their own: private, unique local, or a carrier's (RFC 1918, 4193, 6598).
 pub(crate) fn is_private(address: IpAddr) -> bool {
     match address {
@@ -45,6 +53,28 @@ pub(crate) fn is_link_scoped(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_network_neither_the_first_address_nor_the_one_of_all_is_a_machines() {
+        let cases = [
+            ("10.0.0.0", 24, false),
+            ("10.0.0.1", 24, true),
+            ("10.0.0.254", 24, true),
+            ("10.0.0.255", 24, false),
+            ("10.0.0.255", 16, true),
+            ("10.0.0.0", 31, true),
+            ("10.0.0.1", 31, true),
+            ("10.0.0.7", 32, true),
+            ("0.0.0.1", 0, true),
+            ("fd00:1::", 64, false),
+            ("fd00:1::ffff", 64, true),
+            ("fd00:1::", 127, true),
+        ];
+        for (address, prefix, want) in cases {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(is_of_one(network(address, prefix), address), want, "{address}/{prefix}");
+        }
+    }
 
     #[test]
     fn a_network_has_the_addresses_of_its_prefix() {

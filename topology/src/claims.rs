@@ -10,7 +10,7 @@ mod published;
 mod take;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::{HashMap, HashSet};
 
@@ -28,6 +28,9 @@ pub(crate) type Visitor<'a> = dyn Fn(IpAddr) -> bool + 'a;
 
 /// A place connections go to: a port of a network namespace.
 pub(crate) type Door = (Netns, Protocol, u16);
+
+/// Most parties that one flow is drawn to: more than serve behind one port of a host.
+const SERVERS_MAX: usize = 64;
 
 /// Where a connection ends, and who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +72,16 @@ struct Home {
     netns: Option<Netns>,
 }
 
+/// Connections that were accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Accepted {
+    remote: IpAddr,
+    /// What the client named, if address translation led it here.
+    via: Option<SocketAddr>,
+    /// Who holds them.
+    party: Party,
+}
+
 /// How far others believe that an address is this host's: anybody may give a namespace any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Rank {
@@ -91,6 +104,8 @@ pub(crate) struct Claims {
     /// These and those of its namespaces, but such as are too wide to be anybody's: an address in one of them is not the
     /// Internet's.
     pub(crate) local: BTreeSet<Net>,
+    /// Those of them that containers or namespaces live in: there an address that nobody has is of one that starts or has gone.
+    pub(crate) inhabited: BTreeSet<Net>,
     /// Addresses of containers and of namespaces.
     homes: HashMap<IpAddr, Home>,
     /// Addresses of which neither the host nor a runtime told, but only a namespace that has them, and how far to believe it.
@@ -105,8 +120,10 @@ pub(crate) struct Claims {
     /// Addresses that no interface has, by which connections came that this host's address translation sent here.
     pub(crate) fronts: BTreeSet<IpAddr>,
     offers: HashMap<Door, Vec<Offer>>,
-    /// Accepted connections, by door: the remote address and who holds them.
-    accepted: HashMap<Door, Vec<(IpAddr, Party)>>,
+    /// Accepted connections, by door.
+    accepted: HashMap<Door, Vec<Accepted>>,
+    /// Doors where connections were accepted, by their ports and by those that clients named.
+    came_by: HashMap<(Protocol, u16), BTreeSet<Door>>,
     published: HashMap<(Protocol, u16), Vec<Published>>,
     /// What is published as far as those tell who came: not Docker's word, but there without it.
     translated: HashMap<(Protocol, u16), Vec<Translation>>,
@@ -170,7 +187,7 @@ impl Claims {
     /// cannot be told, but they all serve what the listener stands for.
     pub(crate) fn serving(&self, door: Door, to: IpAddr, from: &Visitor<'_>) -> Option<Party> {
         let accepted = self.accepted.get(&door).into_iter().flatten();
-        let mut holders = accepted.filter(|(remote, _)| from(*remote)).map(|(_, party)| party);
+        let mut holders = accepted.filter(|it| from(it.remote)).map(|it| &it.party);
         if let Some(first) = holders.next()
             && holders.all(|holder| holder == first)
         {
@@ -224,6 +241,47 @@ impl Claims {
         let mut some = all().filter(|it| !is_known || from(it.remote));
         let first = some.next()?;
         some.all(|it| (it.netns, it.port) == (first.netns, first.port)).then_some(first)
+    }
+
+    /// Who holds what came from the client of a flow, where `place` is as well as it can be told who serves and is no process:
+    /// the ends of connections through a balanced port, or processes of a container. At most [`SERVERS_MAX`].
+    pub(crate) fn servers(&self, place: Option<&Place>, flow: &Flow, from: &Visitor<'_>) -> Box<[Party]> {
+        let (protocol, to, port) = (flow.key.protocol, flow.key.remote.to_canonical(), flow.key.port);
+        let names = |named: u16| named == port || flow.via.is_some_and(|via| via.port() == named);
+        let is_named = |it: &Accepted| it.via.is_none_or(|via| via.ip().to_canonical() == to);
+        let named = |door: &Door, it: &Accepted| it.via.map_or(door.2, |via| via.port()) == port;
+        let at = |port| self.came_by.get(&(protocol, port)).into_iter().flatten().copied().collect::<Vec<Door>>();
+        match place {
+            _ if to.is_loopback() => Box::default(),
+            Some(Place { party: Party::Process { .. }, .. }) => Box::default(),
+            Some(Place { netns: Some(netns), port: inside, .. }) => {
+                self.holders(vec![(*netns, protocol, *inside)], from, |_, it| {
+                    it.via.is_none_or(|via| names(via.port()))
+                })
+            }
+            Some(Place { party, port, .. }) => {
+                self.holders(at(*port), from, |_, it| it.party.container() == party.container())
+            }
+            None => self.holders(at(port), from, |door, it| named(door, it) && is_named(it)),
+        }
+    }
+
+    fn holders(
+        &self,
+        doors: Vec<Door>,
+        from: &Visitor<'_>,
+        is_meant: impl Fn(&Door, &Accepted) -> bool,
+    ) -> Box<[Party]> {
+        let mut holders: Vec<Party> = Vec::new();
+        for door in doors {
+            let accepted = self.accepted.get(&door).into_iter().flatten();
+            for it in accepted.filter(|it| !it.remote.is_loopback() && from(it.remote) && is_meant(&door, it)) {
+                if holders.len() < SERVERS_MAX && !holders.contains(&it.party) && !self.is_docker_proxy(&it.party) {
+                    holders.push(it.party.clone());
+                }
+            }
+        }
+        holders.into()
     }
 
     /// Whether this is the host's own namespace.

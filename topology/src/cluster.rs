@@ -13,7 +13,7 @@ use crate::graph::{Change, HostGraph};
 use crate::id::{PeerId, Timestamp};
 use crate::life::Life;
 use crate::resolve::{self, Asked, Askers, Edge, Index, Relation, Source, Surroundings};
-use crate::services::{self, Rule, Services};
+use crate::services::{self, Problem, Refused, Rule, Services};
 
 /// What one host says and what follows from it.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ impl HostEntry {
 pub struct Cluster {
     hosts: BTreeMap<PeerId, Arc<HostEntry>>,
     version: u64,
+    /// By host; of most there is none.
+    refused: Arc<BTreeMap<PeerId, Refused>>,
     /// Made by whoever asks first, and shared by all versions that differ in nothing it is made of.
     relations: Arc<OnceLock<Arc<Vec<Relation>>>>,
 }
@@ -99,6 +101,12 @@ impl Cluster {
         self.relations.get_or_init(|| Arc::new(make())).clone()
     }
 
+    /// Rules of known services of a host that are not used, if there are some.
+    #[must_use]
+    pub fn refused_services(&self, peer: &PeerId) -> Option<&Refused> {
+        self.refused.get(peer)
+    }
+
     /// Grows with every change, gauges included.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -119,6 +127,8 @@ pub struct Writer {
     rules: BTreeMap<PeerId, Arc<Vec<Rule>>>,
     rules_in_use: Vec<Rule>,
     services: Services,
+    /// What is wrong with `rules_in_use`, by their numbers.
+    problems: Vec<Problem>,
     /// Whether the rules are others now.
     is_unruled: bool,
     /// Hosts whose claims may be others now.
@@ -250,13 +260,14 @@ impl Writer {
         let hosts: Vec<&[Rule]> = self.rules.values().map(|rules| rules.as_slice()).collect();
         let rules = services::shared_out(&hosts);
         // Most hosts come with rules that others have.
-        if rules.iter().copied().eq(&self.rules_in_use) {
-            return;
+        if !rules.iter().copied().eq(&self.rules_in_use) {
+            (self.services, self.problems) = Services::with(rules.iter().copied());
+            self.rules_in_use = rules.iter().map(|rule| (*rule).clone()).collect();
+            self.unresolved.extend(self.cluster.hosts.keys().cloned());
         }
-        // A rule that is left out was told to its operator as its host read it.
-        (self.services, _) = Services::with(rules.iter().copied());
-        self.rules_in_use = rules.into_iter().cloned().collect();
-        self.unresolved.extend(self.cluster.hosts.keys().cloned());
+        let refused = |own: &[Rule]| services::refused(own, &rules, &self.problems);
+        let refused = self.rules.iter().filter_map(|(peer, own)| Some((peer.clone(), refused(own)?)));
+        self.cluster.refused = Arc::new(refused.collect());
     }
 
     /// Puts a host's claims in the place of its old ones, and notes whose edges may be others for it.

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::address;
 use crate::fact::{Container, Host, Process};
 use crate::id::{ContainerId, ImageId, PeerId};
 use crate::life::Life;
@@ -35,11 +37,14 @@ pub enum NodeId {
     InternetOut,
     /// A known service outside the cluster.
     Service(Arc<str>),
+    /// Addresses nobody is known to have, in a network hosts are in: its first address and the length of its prefix.
+    Unknown(IpAddr, u8),
     /// Processes of a host that run in no container.
     Uncontained(PeerId),
 }
 
 const UNCONTAINED: &str = "pseudo:uncontained:";
+const UNKNOWN: &str = "pseudo:unknown:";
 const SERVICE: &str = "service-";
 const INTERNET_IN: &str = "in-theinternet";
 const INTERNET_OUT: &str = "out-theinternet";
@@ -57,7 +62,7 @@ impl NodeId {
     /// Whether it is outside the cluster: told apart by address rather than by what it is.
     #[must_use]
     pub fn is_outside(&self) -> bool {
-        matches!(self, Self::InternetIn | Self::InternetOut | Self::Service(_))
+        matches!(self, Self::InternetIn | Self::InternetOut | Self::Service(_) | Self::Unknown(..))
     }
 
     /// The view an id is of, if its text tells: ids of hosts, containers, images and processes do.
@@ -88,6 +93,9 @@ impl NodeId {
         if let Some(peer) = text.strip_prefix(UNCONTAINED).filter(|_| is_bare) {
             return PeerId::new(peer).ok().map(Self::Uncontained);
         }
+        if let Some(network) = text.strip_prefix(UNKNOWN).filter(|_| is_bare) {
+            return network_of(network);
+        }
         if let Some(name) = text.strip_prefix(SERVICE).filter(|_| is_bare) {
             return service_name(name).map(|name| Self::Service(name.into()));
         }
@@ -109,7 +117,7 @@ impl NodeId {
 /// Whether a name looks like an id that is no name, or like one with a [`NAME`] before it.
 fn is_ambiguous(name: &str) -> bool {
     matches!(name, INTERNET_IN | INTERNET_OUT)
-        || [UNCONTAINED, SERVICE, NAME].iter().any(|start| name.starts_with(start))
+        || [UNCONTAINED, UNKNOWN, SERVICE, NAME].iter().any(|start| name.starts_with(start))
 }
 
 /// The name of processes or containers that an id stands for.
@@ -118,6 +126,14 @@ fn own_name(text: &str) -> Option<&str> {
         Some(name) => is_ambiguous(name).then_some(name),
         None => (!is_ambiguous(text)).then_some(text),
     }
+}
+
+/// The node of a network, if the text is what [`NodeId`] writes of it.
+fn network_of(text: &str) -> Option<NodeId> {
+    let (first, prefix) = text.split_once('/')?;
+    let net = (first.parse().ok()?, prefix.parse().ok()?);
+    let is_network = address::network(net.0, net.1) == net && format!("{}/{}", net.0, net.1) == text;
+    is_network.then_some(NodeId::Unknown(net.0, net.1))
 }
 
 /// What a service's id says after [`SERVICE`]: a `;` would make it look like the id of something of the cluster.
@@ -145,6 +161,7 @@ impl fmt::Display for NodeId {
             Self::InternetIn => f.write_str(INTERNET_IN),
             Self::InternetOut => f.write_str(INTERNET_OUT),
             Self::Service(name) => write!(f, "{SERVICE}{}", service_text(name)),
+            Self::Unknown(network, prefix) => write!(f, "{UNKNOWN}{network}/{prefix}"),
             Self::Uncontained(peer) => write!(f, "{UNCONTAINED}{peer}"),
         }
     }
@@ -190,7 +207,7 @@ pub enum Subject {
         /// What it is called, and how it is drawn.
         service: Arc<Service>,
     },
-    /// The Internet, or what is behind a host's uncontained processes.
+    /// The Internet, unknown addresses of a network, or what is behind a host's uncontained processes.
     Pseudo {
         /// Its host, if it belongs to one.
         host: Option<Arc<Host>>,

@@ -1,8 +1,8 @@
 //! Resolution: flows into edges. A client's flow names an address and a port; who is behind them is found on the client's own
 //! host first (loopback by network namespace, containers by their addresses, published ports), then among the hosts of the
-//! cluster; what nobody has is a known service, by its names or its network, or else the Internet. A server's flow names who
-//! came: its edge repeats the client's where the client is known too, and is all there is where it is not. [`Relation`]s are
-//! the two in one.
+//! cluster; what nobody has is a known service, by its names or its network, an unknown address of a network that hosts are in,
+//! or else the Internet. A server's flow names who came: its edge repeats the client's where the client is known too, and is
+//! all there is where it is not. [`Relation`]s are the two in one.
 //!
 //! Address translation is undone where it happened: a flow says where its own host sends it and who its own host says came.
 //! Where that host could not tell, what other hosts publish and what came to them fills in.
@@ -21,6 +21,9 @@
 //!   Where the client's own host balances (a Service of Kubernetes or Swarm), the flow names the real server, and all is well.
 //! - An address that some host's translation sends on, but that no interface has, may lead to another server for each client:
 //!   it is neither a server nor the Internet.
+//! - An address in a network of containers or namespaces that none of them has is of one that starts or has gone: no edge, or
+//!   each restart would draw one to somebody unknown. In a network that only hosts are in it is a machine without a peer, or
+//!   one whose facts are on their way: its edge moves when somebody says to have the address.
 
 mod asked;
 mod index;
@@ -62,6 +65,8 @@ pub struct Edge {
     /// Namespace and port on the server's host where connections end: not what the client names if that was published. As
     /// far as they are known, else without a namespace and as the client names it.
     pub door: (Option<Netns>, u16),
+    /// Who serves in `server`, where they are several that this host's client is connected to.
+    pub servers: Box<[Party]>,
 }
 
 impl Edge {
@@ -76,6 +81,7 @@ impl Edge {
             seen_from: key.direction,
             serial: flow.serial,
             door,
+            servers: Box::default(),
         }
     }
 
@@ -124,34 +130,41 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
         if self.own.is_docker_proxy(&client) {
             return None; // The client's own connection, to the published port, is the edge.
         }
-        let place = self.server(flow, &client)?;
-        Some(Edge::of(flow, client, place.party, (place.netns, place.port)))
+        let (place, servers) = self.server(flow, &client)?;
+        Some(Edge { servers, ..Edge::of(flow, client, place.party, (place.netns, place.port)) })
     }
 
-    fn server(&mut self, flow: &Flow, client: &Party) -> Option<Place> {
+    /// Who serves, and who all do if they are several.
+    fn server(&mut self, flow: &Flow, client: &Party) -> Option<(Place, Box<[Party]>)> {
         let (to, protocol, port) = (flow.key.remote.to_canonical(), flow.key.protocol, flow.key.port);
         let own = self.own;
         if to.is_loopback() && !own.is_host_netns(flow.netns) {
             let party = own.serving((flow.netns, protocol, port), to, &|remote| remote.is_loopback())?;
-            return Some(Place { party, netns: Some(flow.netns), port });
+            return Some((Place { party, netns: Some(flow.netns), port }, Box::default()));
         }
         if to.is_loopback() || own.has(to) {
             let from = |remote| own.is_from(flow, client, remote);
-            return own.knows_for(flow.netns, to).then(|| own.behind(protocol, to, port, &from))?;
+            let place = own.knows_for(flow.netns, to).then(|| own.behind(protocol, to, port, &from))??;
+            // What was published is masqueraded on its way back in.
+            let is_turned = own.addresses.contains(&to);
+            let from = |remote| from(remote) || (is_turned && own.may_be_from(flow, client, remote));
+            let servers = own.servers(Some(&place), flow, &from);
+            return Some((place, servers));
         }
         let party = match self.holder_of_socket(to, protocol, port) {
             Holder::One(peer) => {
                 let claims = self.claims_that_agree(peer, flow.netns, to)?;
-                let from = |remote| own.may_be_from(flow, client, remote);
-                match claims.behind(protocol, to, port, &from) {
-                    Some(place) => return Some(place),
-                    None => Party::Host(peer.clone()),
-                }
+                // What the server's host has itself is no address of a client of ours, though both may have the like.
+                let from = |remote| !claims.has(remote) && own.may_be_from(flow, client, remote);
+                let place = claims.behind(protocol, to, port, &from);
+                let servers = claims.servers(place.as_ref(), flow, &from);
+                let on_host = || Place { party: Party::Host(peer.clone()), netns: None, port };
+                return Some((place.unwrap_or_else(on_host), servers));
             }
             Holder::Several => return None,
             Holder::Nobody => self.outside(to, true)?,
         };
-        Some(Place { party, netns: None, port })
+        Some((Place { party, netns: None, port }, Box::default()))
     }
 
     fn incoming(&mut self, flow: &Flow) -> Option<Edge> {
@@ -235,7 +248,13 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
         if let Some(service) = self.around.services.find(address, &names) {
             return Some(Party::Service(service));
         }
-        let is_ours = self.around.index.is_local(address) || (is_server && self.around.index.is_front(address));
-        (!is_ours).then_some(Party::Internet)
+        let index = self.around.index;
+        if is_server && index.is_front(address) {
+            return None;
+        }
+        if let Some((network, prefix)) = index.neighbourhood(address) {
+            return Some(Party::Unknown { network, prefix });
+        }
+        (!index.is_local(address)).then_some(Party::Internet)
     }
 }

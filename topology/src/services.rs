@@ -10,6 +10,7 @@
 
 mod builtin;
 mod compiled;
+mod refused;
 mod rule;
 mod shares;
 
@@ -19,6 +20,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use compiled::Compiled;
+pub use refused::Refused;
+pub(crate) use refused::refused;
 pub(crate) use shares::shared_out;
 
 pub use rule::{ICONS, NAME_BYTES_MAX, PATTERN_BYTES_MAX, Pattern, Rule, RuleError, TEXT_BYTES_MAX};

@@ -123,7 +123,7 @@ fn shape(id: &NodeId) -> &'static str {
         NodeId::Host(_) => "circle",
         NodeId::Process(..) | NodeId::ProcessName(_) | NodeId::Uncontained(_) => "square",
         NodeId::Container(_) | NodeId::Image(_) | NodeId::ImageName(_) | NodeId::Hostname(_) => "hexagon",
-        NodeId::InternetIn | NodeId::InternetOut | NodeId::Service(_) => "cloud",
+        NodeId::InternetIn | NodeId::InternetOut | NodeId::Service(_) | NodeId::Unknown(..) => "cloud",
     }
 }
 
@@ -208,6 +208,7 @@ fn of_pseudo(id: &NodeId, host: Option<&Host>) -> Labels {
     let (label, minor) = match id {
         NodeId::InternetIn => ("The Internet", "Inbound connections".to_owned()),
         NodeId::InternetOut => ("The Internet", "Outbound connections".to_owned()),
+        NodeId::Unknown(network, prefix) => ("Unknown addresses", format!("{network}/{prefix}")),
         _ => ("Uncontained", host.map(|host| host.name.clone()).unwrap_or_default()),
     };
     Labels { label: label.into(), minor, rank: id.to_string() }

@@ -1,5 +1,6 @@
 //! Handlers of the API: extract, ask, convert. What takes longer than that is in [`topology`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use topology::cluster::HostEntry;
 use topology::detail::Detail;
 use topology::fact::SourceState;
+use topology::services::Refused;
 use topology::{Kind, NodeId, Options, PeerId, Timestamp};
 
 use crate::error::{ApiError, quoted};
@@ -221,7 +223,7 @@ struct ProbeSource<'a> {
     name: &'a str,
     state: SourceState,
     mode: &'a str,
-    reason: &'a str,
+    reason: Cow<'a, str>,
     /// Of one CPU; `None` until it was measured.
     cpu_percent: Option<f64>,
     /// What it has missed since it started; `None` of one that does not count.
@@ -229,13 +231,13 @@ struct ProbeSource<'a> {
 }
 
 impl<'a> Probe<'a> {
-    fn of(peer: &'a PeerId, entry: &'a HostEntry, own: &str, peers: &Peers) -> Self {
+    fn of(peer: &'a PeerId, entry: &'a HostEntry, refused: Option<&Refused>, own: &str, peers: &Peers) -> Self {
         let newest = entry.gauges.host().next_back();
         let sources = entry.graph.status.sources.iter().map(|(name, source)| ProbeSource {
             name,
             state: source.state,
             mode: &source.mode,
-            reason: &source.reason,
+            reason: source.reason.as_str().into(),
             cpu_percent: newest.and_then(|block| block.cost(name)),
             lost: newest.and_then(|block| block.lost(name)),
         });
@@ -246,8 +248,16 @@ impl<'a> Probe<'a> {
             hostname: entry.graph.name(),
             version: &entry.graph.host.scope_version,
             last_seen: last_seen.map(|at| at.to_string()),
-            sources: sources.collect(),
+            sources: sources.chain(refused.map(ProbeSource::of_services)).collect(),
         }
+    }
+}
+
+impl ProbeSource<'_> {
+    /// Rules of known services that came from a host and are not used. Not the host says so but we, with those of all hosts.
+    fn of_services(refused: &Refused) -> Self {
+        let reason = refused.to_string().into();
+        Self { name: "services", state: SourceState::Degraded, mode: "rules", reason, cpu_percent: None, lost: None }
     }
 }
 
@@ -258,7 +268,10 @@ pub(crate) async fn probes(State(server): State<Arc<Server>>, Params(query): Par
         return Json(cluster.hosts().len() > 0).into_response();
     }
     let (own, peers) = (&server.about.id, server.peers.borrow().clone());
-    let probes: Vec<_> = cluster.hosts().map(|(peer, entry)| Probe::of(peer, entry, own, &peers)).collect();
+    let probes: Vec<_> = cluster
+        .hosts()
+        .map(|(peer, entry)| Probe::of(peer, entry, cluster.refused_services(peer), own, &peers))
+        .collect();
     Json(probes).into_response()
 }
 

@@ -12,6 +12,8 @@ use crate::fact::Protocol;
 pub(crate) struct Differences {
     /// Whether the host itself is another one: what all its addresses mean may differ.
     pub(crate) host: bool,
+    /// Whether it is in other networks, or others live in them.
+    pub(crate) networks: bool,
     /// Addresses that came, went or changed hands.
     pub(crate) addresses: HashSet<IpAddr>,
     /// Places with other parties behind them.
@@ -24,6 +26,7 @@ impl Differences {
     pub(super) fn between(old: &Claims, new: &Claims) -> Self {
         let mut differences = Self {
             host: old.netns != new.netns || old.networks != new.networks || old.addresses != new.addresses,
+            networks: old.local != new.local || old.inhabited != new.inhabited,
             ..Self::default()
         };
         let Self { addresses, doors, published, .. } = &mut differences;
@@ -36,14 +39,22 @@ impl Differences {
         differing(&old.accepted, &new.accepted, |door| doors.insert(door));
         differing(&old.published, &new.published, |outside| published.insert(outside));
         differing(&old.translated, &new.translated, |outside| published.insert(outside));
+        // Whoever named a port may have been led to any of its doors.
         for claims in [old, new] {
+            published.extend(
+                claims
+                    .came_by
+                    .iter()
+                    .filter(|(_, all)| all.iter().any(|door| doors.contains(door)))
+                    .map(|(port, _)| *port),
+            );
             published.extend(claims.leading_to(addresses, doors));
         }
         differences
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.host && self.addresses.is_empty() && self.doors.is_empty() && self.published.is_empty()
+        !(self.host || self.networks) && self.addresses.is_empty() && self.doors.is_empty() && self.published.is_empty()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is at one end of an edge.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::fact::{Container, Process};
@@ -38,6 +39,13 @@ pub enum Party {
     Host(PeerId),
     /// An address no host of ours has, of which it is known what it is.
     Service(Arc<Service>),
+    /// An address no host of ours has, in a network one of them is in: a machine without a peer, or one not heard of yet.
+    Unknown {
+        /// First address of the network.
+        network: IpAddr,
+        /// Length of its prefix, in bits.
+        prefix: u8,
+    },
     /// An address no host of ours has.
     Internet,
 }
@@ -48,7 +56,7 @@ impl Party {
     pub fn peer(&self) -> Option<&PeerId> {
         match self {
             Self::Process { peer, .. } | Self::Container { peer, .. } | Self::Host(peer) => Some(peer),
-            Self::Service(_) | Self::Internet => None,
+            Self::Service(_) | Self::Unknown { .. } | Self::Internet => None,
         }
     }
 
@@ -58,7 +66,7 @@ impl Party {
         match self {
             Self::Process { container, .. } => container.as_ref(),
             Self::Container { container, .. } => Some(container),
-            Self::Host(_) | Self::Service(_) | Self::Internet => None,
+            Self::Host(_) | Self::Service(_) | Self::Unknown { .. } | Self::Internet => None,
         }
     }
 }

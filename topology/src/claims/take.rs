@@ -1,12 +1,13 @@
 //! From facts to claims.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use foldhash::HashSet;
 
-use super::{Claims, Home, Offer, Party, Rank, Translation, of_container, party, process, published};
-use crate::address;
+use super::{Accepted, Claims, Home, Offer, Party, Rank, Translation, of_container, party, process, published};
+use crate::address::{self, Net};
 use crate::fact::{Direction, Flow, Listener, Namespace, Owner};
 use crate::graph::HostGraph;
 use crate::id::Netns;
@@ -32,6 +33,7 @@ impl Claims {
         for namespace in graph.namespaces.values().filter(|it| Some(it.netns) != graph.host.netns) {
             claims.take_namespace(namespace);
         }
+        claims.inhabited = claims.nets_with_homes();
         for listener in graph.listeners.values() {
             claims.take_listener(graph, listener);
         }
@@ -39,6 +41,18 @@ impl Claims {
             claims.take_flow(graph, flow);
         }
         claims
+    }
+
+    /// Costs the homes times the lengths of prefixes there are.
+    fn nets_with_homes(&self) -> BTreeSet<Net> {
+        let shapes: BTreeSet<(bool, u8)> =
+            self.local.iter().map(|(first, prefix)| (first.is_ipv4(), *prefix)).collect();
+        let around = |home: &IpAddr| {
+            let (home, is_v4) = (*home, home.is_ipv4());
+            let shapes = shapes.iter().filter(move |shape| shape.0 == is_v4);
+            shapes.map(move |shape| address::network(home, shape.1)).filter(|net| self.local.contains(net))
+        };
+        self.homes.keys().flat_map(around).collect()
     }
 
     /// A namespace is one container's if all processes in it that run in a container run in that one. The container that
@@ -166,7 +180,11 @@ impl Claims {
         let key = flow.key;
         if let Some(party) = self.owner(graph, flow) {
             let door = (flow.netns, key.protocol, key.port);
-            self.accepted.entry(door).or_default().push((key.remote.to_canonical(), party));
+            for port in [Some(key.port), flow.via.map(|via| via.port())].into_iter().flatten() {
+                self.came_by.entry((key.protocol, port)).or_default().insert(door);
+            }
+            let accepted = Accepted { remote: key.remote.to_canonical(), via: flow.via, party };
+            self.accepted.entry(door).or_default().push(accepted);
         }
         if let Some(via) = flow.via {
             let translation = Translation::of(flow, via, self.tenants.get(&flow.netns).cloned());

@@ -190,6 +190,9 @@ impl End {
             }
             Party::Host(peer) => (name(peer), Some(peer), NodeId::Host(peer.clone()), Kind::Hosts),
             Party::Service(service) => (service.name.to_string(), None, NodeId::Service(service.name.clone()), kind),
+            Party::Unknown { network, prefix } => {
+                (format!("{network}/{prefix}"), None, NodeId::Unknown(*network, *prefix), kind)
+            }
             Party::Internet => ("The Internet".to_owned(), None, internet, kind),
         };
         Self { label, host: peer.map(name), node, topology: kind.id() }

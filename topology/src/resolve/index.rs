@@ -38,6 +38,8 @@ pub(crate) struct Index {
     networks: Networks,
     /// These and those of namespaces.
     local: Networks,
+    /// Those of these that containers and namespaces live in.
+    inhabited: Networks,
     /// Hosts that are not heard of.
     silent: HashSet<PeerId>,
 }
@@ -60,7 +62,8 @@ impl Index {
             [(&old.fronts, &new.fronts), (&new.fronts, &old.fronts)].map(|(a, b)| a.difference(b).copied());
         replace(&mut self.fronted, peer, went, came);
         let is_told = self.networks.update(&old.networks, &new.networks);
-        self.local.update(&old.local, &new.local) || is_told
+        let is_inhabited = self.inhabited.update(&old.inhabited, &new.inhabited);
+        self.local.update(&old.local, &new.local) || is_told || is_inhabited
     }
 
     /// Notes whether a host is heard of; returns whether that is news.
@@ -108,6 +111,13 @@ impl Index {
         address::is_link_scoped(address) || self.local.have(address)
     }
 
+    /// The network in which an address that no host has is somebody's we do not know: one that hosts are in themselves, and
+    /// only they. Of several the smallest.
+    pub(super) fn neighbourhood(&self, address: IpAddr) -> Option<Net> {
+        let net = self.networks.of(address).filter(|net| address::is_of_one(*net, address))?;
+        (!address::is_link_scoped(address) && !self.inhabited.have(address)).then_some(net)
+    }
+
     /// Whether an address that no host has stands for something on one: where it leads is that host's business, and it is not
     /// the same for all who ask.
     pub(super) fn is_front(&self, address: IpAddr) -> bool {
@@ -148,8 +158,13 @@ impl Networks {
     }
 
     fn have(&self, address: IpAddr) -> bool {
-        let shapes = self.shapes.keys().filter(|(is_v4, _)| *is_v4 == address.is_ipv4());
-        shapes.map(|it| it.1).any(|prefix| self.counts.contains_key(&address::network(address, prefix)))
+        self.of(address).is_some()
+    }
+
+    /// The smallest that has an address.
+    fn of(&self, address: IpAddr) -> Option<Net> {
+        let shapes = self.shapes.keys().rev().filter(|(is_v4, _)| *is_v4 == address.is_ipv4());
+        shapes.map(|it| address::network(address, it.1)).find(|net| self.counts.contains_key(net))
     }
 }
 

@@ -98,7 +98,8 @@ impl Part {
     fn take_edges(&mut self, kind: Kind, entry: &HostEntry) {
         for run in entry.edges.chunk_by(|a, b| a.client == b.client) {
             let Some(client) = client_id(kind, &run[0].client) else { continue };
-            let servers = run.iter().filter_map(|edge| Some((server_id(kind, &edge.server)?, &edge.server)));
+            let servers = run.iter().flat_map(|edge| std::iter::once(&edge.server).chain(&edge.servers));
+            let servers = servers.filter_map(|server| Some((server_id(kind, server)?, server)));
             let servers: Vec<(NodeId, &Party)> = servers.collect();
             if servers.is_empty() {
                 continue;
@@ -113,7 +114,7 @@ impl Part {
     /// Notes what is outside the cluster: it is in the view because something connects to it.
     fn know_outside(&mut self, id: &NodeId, party: &Party) {
         let subject = match party {
-            Party::Internet => Subject::Pseudo { host: None },
+            Party::Internet | Party::Unknown { .. } => Subject::Pseudo { host: None },
             Party::Service(service) => Subject::Service { service: service.clone() },
             Party::Process { .. } | Party::Container { .. } | Party::Host(_) => return,
         };
@@ -160,6 +161,7 @@ fn party_id(kind: Kind, party: &Party) -> Option<NodeId> {
         // Whether it was a container behind the host's masquerade cannot be told: true only of the host as a whole.
         Party::Host(peer) => (kind == Kind::Hosts).then(|| NodeId::Host(peer.clone())),
         Party::Service(service) => Some(NodeId::Service(service.name.clone())),
+        Party::Unknown { network, prefix } => Some(NodeId::Unknown(*network, *prefix)),
         Party::Internet => None,
     }
 }

@@ -237,7 +237,7 @@ fn bytes_that_nobody_counts_are_unknown_and_not_none() {
             flow.evidence = evidence;
             flow.key.protocol = protocol;
         });
-        amend(&mut writer, "a", 4, |flow| flow.key.remote = [10, 0, 0, 99].into()); // nobody's: no edge
+        amend(&mut writer, "a", 4, |flow| flow.key.remote = [10, 0, 0, 99].into()); // an unknown address, and another edge
         let cluster = writer.cluster();
         let edge = edge(&cluster, Kind::Processes, &NodeId::Process(peer("a"), 40), &NodeId::InternetOut);
         assert_eq!(figures(&edge.expect("an edge").traffic.figures), want, "{case}");

@@ -325,6 +325,7 @@ fn party(party: &Party) -> String {
         Party::Container { peer, container } => format!("{}@{}", container.name, host(peer)),
         Party::Host(peer) => format!("@{}", host(peer)),
         Party::Service(service) => format!("service {}", service.name),
+        Party::Unknown { network, prefix } => format!("unknown {network}/{prefix}"),
         Party::Internet => "Internet".into(),
     }
 }

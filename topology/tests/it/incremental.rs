@@ -23,7 +23,7 @@ const TWIN: u32 = HOSTS;
 
 /// Something that happens to the cluster.
 #[derive(Clone, Debug)]
-enum Event {
+pub(crate) enum Event {
     /// A host says some of its facts.
     Say { host: u32, from: usize, count: usize },
     /// A host takes some of its facts back.
@@ -49,7 +49,7 @@ fn life() -> impl Strategy<Value = Life> {
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     let some = (0..=TWIN, 0_usize..540, 1_usize..400);
     prop_oneof![
         4 => some.clone().prop_map(|(host, from, count)| Event::Say { host, from, count }),
@@ -160,7 +160,7 @@ fn facts(number: u32) -> Vec<Fact> {
     facts
 }
 
-fn happen(writer: &mut Writer, event: &Event) {
+pub(crate) fn happen(writer: &mut Writer, event: &Event) {
     let some = |host: &u32, from: &usize, count: &usize| -> Vec<Fact> {
         facts(*host).into_iter().cycle().skip(*from).take(*count).collect()
     };
@@ -196,7 +196,7 @@ fn happen(writer: &mut Writer, event: &Event) {
     }
 }
 
-fn views() -> Vec<View> {
+pub(crate) fn views() -> Vec<View> {
     let strict = Options {
         system: System::Application,
         stopped: Stopped::Running,

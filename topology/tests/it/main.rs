@@ -2,6 +2,7 @@
 //! the view drawn from scratch.
 
 mod details;
+mod drawn;
 mod edges;
 mod fixture;
 mod incremental;

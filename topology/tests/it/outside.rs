@@ -46,6 +46,23 @@ fn a_known_service_is_a_node_of_every_view() {
 }
 
 #[test]
+fn unknown_addresses_of_a_network_are_a_node_of_every_view() {
+    let text = "host a 10.0.0.1/24\nprocess 1 wget\nflow 1 -> 10.0.0.9:443\nflow 1 -> 10.0.0.8:443";
+    let cluster = told(text, "a 1 open=1 opened=9\na 2 open=1 opened=2").cluster();
+    let id = NodeId::Unknown([10, 0, 0, 0].into(), 24);
+    for kind in Kind::ALL {
+        let summary = Detail::of(&cluster, kind, &id, NOW).expect("a node of every view").summary;
+        assert_eq!((&*summary.label, &*summary.label_minor), ("Unknown addresses", "10.0.0.0/24"), "{kind:?}");
+        assert_eq!((summary.shape, summary.pseudo), ("cloud", true), "{kind:?}");
+    }
+    assert_snapshot!(connections(&cluster, Kind::Hosts, &id), @r#"
+    Inbound: port count opened remote last_seen
+      a: 443 1 2 10.0.0.8 2027-01-15T08:00:00Z
+      a: 443 1 9 10.0.0.9 2027-01-15T08:00:00Z
+    "#);
+}
+
+#[test]
 fn of_an_address_few_names_of_dns_are_kept() {
     let address = IpAddr::from([203, 0, 113, 5]);
     let (long, longest) = ("a".repeat(254), "b".repeat(253));
@@ -81,6 +98,56 @@ fn a_host_with_very_many_rules_leaves_others_theirs() {
 }
 
 #[test]
+fn rules_that_are_not_used_are_told_of_the_host_they_came_from() {
+    let named = |pattern| Rule { pattern, name: Some("x".into()), icon: None, group: None };
+    let suffix = |name: &str| named(Pattern::Suffix(name.into()));
+    let regexes = |of: &str, count| (0..count).map(|n| named(Pattern::Regex(format!("{of}{n}")))).collect::<Vec<_>>();
+    let suffixes = |of: &str, count| (0..count).map(|n| suffix(&format!("{of}{n}"))).collect::<Vec<_>>();
+    let all = "all hosts' taken together";
+    let cases = [
+        (vec![suffix("a")], vec![suffix("a"), suffix("b")], [None, None]),
+        (
+            vec![suffix("a"), suffix("..")],
+            vec![suffix("b")],
+            [Some(format!("one rule is not used, {all}: rule 2: \"..\" is no suffix of a DNS name")), None],
+        ),
+        (
+            regexes("a", 150),
+            regexes("b", 20),
+            [
+                Some(format!("70 rules are not used, {all}; the first: rule 81: more than 100 regular expressions")),
+                None,
+            ],
+        ),
+        (
+            suffixes("a", 600),
+            suffixes("b", 501),
+            [
+                Some(format!("100 rules are not used, {all}; the first: rule 501: more than 1000 rules")),
+                Some(format!("one rule is not used, {all}: rule 501: more than 1000 rules")),
+            ],
+        ),
+    ];
+    for (of_a, of_b, want) in cases {
+        let mut writer = Writer::default();
+        for (host, rules) in [("a", &of_a), ("b", &of_b)] {
+            writer.apply(&peer(host), [Change::put(Fact::Services(rules.clone()))]);
+        }
+        let cluster = writer.cluster();
+        let got = ["a", "b"].map(|host| cluster.refused_services(&peer(host)).map(ToString::to_string));
+        for (got, want) in got.into_iter().zip(want) {
+            let is_so = match (&got, &want) {
+                (Some(got), Some(want)) => got.starts_with(want),
+                (got, want) => got == want,
+            };
+            assert!(is_so, "{got:?} is not {want:?}");
+        }
+        writer.forget(&peer("a"));
+        assert_eq!(writer.cluster().refused_services(&peer("b")), None, "alone it has room");
+    }
+}
+
+#[test]
 fn ids_of_a_view_are_unique_whatever_things_are_called() {
     let names = [
         "nginx",
@@ -97,6 +164,7 @@ fn ids_of_a_view_are_unique_whatever_things_are_called() {
         "in-theinternet",
         "out-theinternet",
         "pseudo:uncontained:peer-a",
+        "pseudo:unknown:10.0.0.0/24",
         "peer-a;7",
         "nginx;<container_image>",
     ];
@@ -112,12 +180,16 @@ fn ids_of_a_view_are_unique_whatever_things_are_called() {
         let of_name =
             |name: &str| own.iter().map(|id| id(name)).chain([NodeId::Service(name.into())]).collect::<Vec<_>>();
         let ids = names.iter().flat_map(|name| of_name(name)).chain([NodeId::InternetIn, NodeId::InternetOut]);
+        let ids = ids.chain([NodeId::Unknown([10, 0, 0, 0].into(), 24)]);
         let ids: BTreeSet<NodeId> = ids.collect();
         let texts: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), ids.len(), "{kind:?}");
         for id in ids {
             assert_eq!(NodeId::parse(kind, &id.to_string()).as_ref(), Some(&id), "{kind:?}");
         }
+    }
+    for text in ["pseudo:unknown:10.0.0.1/24", "pseudo:unknown:10.0.0.0/024", "pseudo:unknown:x", "pseudo:unknown:"] {
+        assert_eq!(NodeId::parse(Kind::ProcessesByName, text), None, "{text:?}: no network");
     }
     for text in ["service-", "service-100%", "service-%3b", "name:nginx", "name:", "service-a;b"] {
         assert_eq!(NodeId::parse(Kind::ProcessesByName, text), None, "{text:?}: nobody writes that");

@@ -2,7 +2,8 @@
 
 use topology::cluster::Writer;
 
-use crate::fixture::{cluster, relations, write};
+use crate::drawn::wrong;
+use crate::fixture::{cluster, peer, relations, write};
 
 /// Compares the relations of a text with what they should be, a line each.
 fn check(scenario: &str, text: &str, want: &str) {
@@ -11,6 +12,7 @@ fn check(scenario: &str, text: &str, want: &str) {
     };
     let got = relations(&cluster(text));
     assert!(lines(&got) == lines(want), "{scenario}\n--- got\n{got}\n--- want{want}");
+    assert_eq!(wrong(&cluster(text)), Vec::<String>::new(), "{scenario}");
 }
 
 #[test]
@@ -496,7 +498,8 @@ fn what_is_outside_is_a_known_service_or_the_internet() {
             flow 20 -> 10.0.0.98:631
             flow 30:80 <- 203.0.113.9
             flow 30:80 <- 192.0.2.1",
-            "curl@a -> service printer tcp 631 at 10.0.0.99 [a8||]
+            "curl@a -> unknown 10.0.0.0/24 tcp 631 at 10.0.0.98 [a9||]
+            curl@a -> service printer tcp 631 at 10.0.0.99 [a8||]
             curl@a -> service metadata tcp 80 at 169.254.169.254 [a7||]
             curl@a -> service Office tcp 443 at 192.0.2.1 [a5||]
             curl@a -> service Office tcp 443 at 192.0.2.2 [a6||]
@@ -559,6 +562,116 @@ fn what_is_outside_is_a_known_service_or_the_internet() {
     for (scenario, text, want) in cases {
         check(scenario, text, want);
     }
+}
+
+#[test]
+fn a_proxy_of_which_it_is_not_known_where_it_leads_is_no_server() {
+    let text = "host a 10.0.0.1/24
+        process 20 curl
+        flow 20 -> 10.0.0.2:8080
+        host b 10.0.0.2/24
+        process 40 docker-proxy
+        flow 40:8080 <- 10.0.0.1";
+    check("its container was not found", text, "curl@a -> @b tcp 8080 at 10.0.0.2 [a1||]");
+}
+
+#[test]
+fn who_is_unknown_is_so_by_network() {
+    let cases = [
+        (
+            "to and from machines without a peer, of the smallest network there is; each address is a relation",
+            "host a 10.0.0.1/24 fd00::1/64
+            process 20 curl
+            process 30 nginx listen 80
+            flow 20 -> 10.0.0.98:631
+            flow 20 -> 10.0.0.99:631
+            flow 20 -> 10.0.7.7:631
+            flow 20 -> [fd00::9]:631
+            flow 30:80 <- 10.0.0.98
+            host b 10.0.0.2/16",
+            "curl@a -> unknown 10.0.0.0/24 tcp 631 at 10.0.0.98 [a1||]
+            curl@a -> unknown 10.0.0.0/24 tcp 631 at 10.0.0.99 [a2||]
+            curl@a -> unknown 10.0.0.0/16 tcp 631 at 10.0.7.7 [a3||]
+            curl@a -> unknown fd00::/64 tcp 631 at fd00::9 [a4||]
+            unknown 10.0.0.0/24 -> nginx@a tcp 80 at 10.0.0.98 [|a5|]",
+        ),
+        (
+            "a network's own address and that of all in it are no machine's, one of the link has no owner we could look up",
+            "host a 10.0.0.1/24 fe80::1/64
+            process 20 curl
+            flow 20 -> 10.0.0.0:80
+            flow 20 -> 10.0.0.255:137/udp
+            flow 20 -> 255.255.255.255:67/udp
+            flow 20 -> [fe80::9]:80
+            flow 20 -> 169.254.9.9:80",
+            "",
+        ),
+        (
+            "a container or a namespace that starts or has gone: nobody, on its host and on others",
+            "host a 10.0.0.1/24 172.17.0.1/16 172.18.0.1/16
+            container web 172.17.0.3 init=30
+            namespace red 172.18.0.9/16 10.9.0.1/30
+            process 20 curl
+            process 30 nginx in web listen 80
+            flow 20 -> 172.17.0.4:80
+            flow 20 -> 172.18.0.4:80
+            flow 20 -> 10.9.0.2:80
+            flow 30:80 <- 172.17.0.4
+            host b 10.0.0.2/24
+            process 20 curl
+            flow 20 -> 172.17.0.4:80",
+            "",
+        ),
+        (
+            "two hosts have it, or a balancer stands before it: nobody",
+            "host a 10.0.0.1/24
+            process 20 curl
+            flow 20 -> 10.0.0.9:80
+            flow 20 -> 10.0.0.100:80
+            host b 10.0.0.2/24 10.0.0.9/24
+            process 30 nginx listen 80
+            flow 30:80 <- 203.0.113.9 via 10.0.0.100:80
+            host c 10.0.0.3/24 10.0.0.9/24",
+            "Internet -> nginx@b tcp 80 at 203.0.113.9 [|b1|]",
+        ),
+    ];
+    for (scenario, text, want) in cases {
+        check(scenario, text, want);
+    }
+}
+
+/// Somebody starts, and what tells of it comes in any order: the edge moves to whom it is of, and is never two.
+#[test]
+fn an_edge_moves_when_it_becomes_known_whose_an_address_is() {
+    let a = "host a 10.0.0.1/24 172.17.0.1/16
+        process 20 curl
+        flow 20 -> 10.0.0.2:80
+        flow 20 -> 172.17.0.3:80";
+    let unknown = "curl@a -> unknown 10.0.0.0/24 tcp 80 at 10.0.0.2 [a1||]\n";
+    let steps = [
+        ("host c 10.0.0.3/24", "unknown 10.0.0.0/24", "unknown 172.17.0.0/16"),
+        ("host c 10.0.0.3/24\n namespace red 172.17.0.9/16", "unknown 10.0.0.0/24", ""),
+        ("host b 10.0.0.2/24", "@b", ""),
+        ("host b 10.0.0.2/24\n process 30 nginx listen 80", "nginx@b", ""),
+        ("host a 10.0.0.1/24 172.17.0.1/16\n container web 172.17.0.3", "nginx@b", "web@a"),
+    ];
+    let mut writer = Writer::default();
+    write(&mut writer, a);
+    assert!(relations(&writer.cluster()).starts_with(unknown));
+    for (told, host_is, container_is) in steps {
+        write(&mut writer, told);
+        let cluster = writer.cluster();
+        let drawn = relations(&cluster);
+        let leads_to = |address: &str| {
+            let mut lines = drawn.lines().filter(|line| line.contains(&format!(" at {address} ")));
+            let line = lines.next().unwrap_or_default();
+            assert_eq!(lines.next(), None, "{told}: one edge");
+            line.split(" -> ").nth(1).and_then(|it| it.split(" tcp ").next()).unwrap_or_default()
+        };
+        assert_eq!((leads_to("10.0.0.2"), leads_to("172.17.0.3")), (host_is, container_is), "{told}");
+    }
+    writer.forget(&peer("b"));
+    assert!(relations(&writer.cluster()).starts_with(unknown));
 }
 
 /// What others made of a host follows what that host says later.

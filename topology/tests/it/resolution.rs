@@ -187,6 +187,8 @@ fn an_address_two_parties_have_makes_no_edge() {
         flow 20 -> 169.254.169.254:80
     ";
     assert_snapshot!(containers(text), @r#"
+    Uncontained (a) squares -> Unknown addresses (10.0.0.0/24)
+    Unknown addresses (10.0.0.0/24) cloud
     one (a) hexagon
     two (a) hexagon
     "#);
@@ -254,7 +256,10 @@ fn hosts_may_come_in_any_order_and_leave() {
     let want = draw(&cluster(TWO_HOSTS), Kind::Containers, "");
     assert_eq!(draw(&writer.cluster(), Kind::Containers, ""), want);
     writer.forget(&crate::fixture::peer("b"));
-    assert_snapshot!(draw(&writer.cluster(), Kind::Containers, ""), @"client (a) hexagon");
+    assert_snapshot!(draw(&writer.cluster(), Kind::Containers, ""), @r#"
+    Unknown addresses (10.0.0.0/24) cloud
+    client (a) hexagon -> Unknown addresses (10.0.0.0/24)
+    "#);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use topology::Timestamp;
+use topology::fact::Fact;
+use topology::services::{Pattern, Rule};
 
 use super::harness::{Served, extra, id};
 
@@ -169,6 +171,24 @@ async fn probes_say_how_their_sources_do() {
     assert_eq!(served.get("/api/probes").await.json(), want);
     assert_eq!(served.get("/api/probes?sparse").await.json(), json!(true));
     assert_eq!(served.get("/api/probes?sparse=true").await.json(), json!(true));
+}
+
+#[tokio::test]
+async fn rules_of_services_that_are_not_used_are_told_beside_the_sources() {
+    let mut served = Served::start().await;
+    let bad = Rule { pattern: Pattern::Suffix("..".into()), name: None, icon: None, group: None };
+    served.put(Fact::Services(vec![bad]));
+    let probes = served.get("/api/probes").await.json();
+    let source = &probes[0]["sources"][1];
+    assert_eq!(
+        (&source["name"], &source["state"], &source["mode"]),
+        (&json!("services"), &json!("degraded"), &json!("rules"))
+    );
+    let reason = source["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.starts_with("one rule is not used, all hosts' taken together: rule 1: \"..\" is no suffix"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

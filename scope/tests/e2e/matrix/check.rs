@@ -68,7 +68,7 @@ impl Wanted {
         let processes = row.cases.iter().map(|case| case.processes(mode));
         Self {
             containers: owned(
-                &mut row.cases.iter().flat_map(|case| case.seen(mode)).filter(|(from, to)| !is_of_mesh(from, to)),
+                &mut row.cases.iter().flat_map(|case| case.seen(mode)).filter(|(from, to)| !is_to_peer(from, to)),
             ),
             processes: (
                 owned(&mut processes.clone().flat_map(|(must, _)| must)),
@@ -144,11 +144,14 @@ pub(super) fn edge_between(api: &Api, world: &World, from: &str, to: &str) -> Re
 
 pub(super) const INTERNET: &str = "The Internet";
 
-/// The edges of a view of containers, but those of the mesh.
+/// Machines without a peer in the hosts' own network; the tests look from there too.
+const UNKNOWN: &str = "Unknown addresses";
+
+/// The edges of a view of containers, but those to the peers themselves.
 pub(super) fn container_edges(view: &View, world: &World) -> Edges {
     let name = |id: &str| view.nodes.get(id).map_or_else(|| id.to_owned(), |node| container_name(id, node, world));
     let mut edges = edges(view, name);
-    edges.retain(|(from, to)| !is_of_mesh(from, to));
+    edges.retain(|(from, to)| !is_to_peer(from, to));
     edges
 }
 
@@ -190,9 +193,9 @@ fn alias<'n>(label: &'n str, world: &'n World) -> &'n str {
     world.names.get(label).copied().unwrap_or(label)
 }
 
-/// Between processes of two hosts: in this view the peers' own connections look like any other's. The view of processes,
-/// which tells them apart, is checked for these.
-fn is_of_mesh(from: &str, to: &str) -> bool {
+/// Between processes of two hosts, or from the tests' own address: in this view connections of the mesh and of those who look
+/// at it are like any other's. The view of processes, which tells them apart, is checked for these.
+fn is_to_peer(from: &str, to: &str) -> bool {
     let uncontained = |end: &str| end.ends_with("/uncontained");
-    from != to && uncontained(from) && uncontained(to)
+    from != to && uncontained(to) && (uncontained(from) || from == UNKNOWN)
 }

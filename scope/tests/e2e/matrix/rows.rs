@@ -6,10 +6,7 @@ pub(super) mod one_host;
 pub(super) mod published;
 pub(super) mod udp;
 
-use super::row::{Expect, Processes};
-
-/// Nobody tells of a process: there is none on the map.
-const NO_PROCESS: Processes = Processes::Exactly(&[]);
+use super::row::Expect;
 
 /// In every mode.
 const fn one_sided(because: &'static str) -> [Expect; 4] {

@@ -7,6 +7,7 @@ use super::mode::Mode;
 use super::world::{World, run_server};
 use crate::harness::api::Api;
 use crate::harness::lab::lab;
+use crate::harness::logs::measured;
 use crate::harness::wait::{ensure, holds_for, wait_for};
 
 /// For how long the only connection of an edge is open, in seconds.
@@ -34,6 +35,8 @@ fn an_edge_fades_after_its_last_connection_and_does_not_flicker_between_two() {
     docker.run("returning", &[], &["traffic", "every", &to, RETURN_S]);
     docker.run("passing", &[], &["traffic", "once", &to, &OPEN_S.to_string()]);
 
+    let opened = Instant::now();
+
     let is_fading = |client: &str| {
         let edge = edge_between(&api, &world, client, "server")?;
         edge["fading"].as_bool().ok_or_else(|| edge.to_string())
@@ -46,6 +49,7 @@ fn an_edge_fades_after_its_last_connection_and_does_not_flicker_between_two() {
         ensure(is_fading("passing")?, || "it does not fade".to_owned())
     });
     let faded = Instant::now();
+    measured("an edge fades after its connection opened", opened.elapsed());
     has_edge(&api, &world, "passing").expect("what fades is still on the map");
     holds_for("the edge of a client that returns", WATCHED, || has_edge(&api, &world, "returning"));
     wait_for("the end of the faded edge", GONE_BOUND.saturating_sub(faded.elapsed()), || {

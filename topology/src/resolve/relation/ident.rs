@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use foldhash::HashMap;
 
+use crate::address::Net;
 use crate::claims::Party;
 use crate::fact::Protocol;
 use crate::id::{ContainerId, PeerId, ProcessId};
@@ -16,6 +17,7 @@ pub(super) enum Ident {
     Container(usize),
     Host(usize),
     Service(usize),
+    Unknown(Net),
     Internet,
 }
 
@@ -71,6 +73,7 @@ impl<'a> Numbers<'a> {
         let Some(host) = party.peer().map(|peer| self.peer(peer)) else {
             let ident = match party {
                 Party::Service(service) => Ident::Service(number(&mut self.services, &*service.name)),
+                Party::Unknown { network, prefix } => Ident::Unknown((*network, *prefix)),
                 _ => Ident::Internet,
             };
             return End { ident, host: None, container: None };

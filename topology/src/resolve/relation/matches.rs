@@ -24,6 +24,7 @@ const LOOKS_MAX: usize = 16;
 struct Likeness {
     slot: Slot,
     named: u16,
+    via: Option<IpAddr>,
     remote: IpAddr,
     container: Option<usize>,
 }
@@ -76,7 +77,7 @@ impl<'r, 'a> Matches<'r, 'a> {
             let netns = Some(heard.flow.netns);
             let (server, protocol, port) = (heard.host, key.protocol, key.port);
             let slot = Slot { server, netns, protocol, port, from: Origin::Loopback };
-            let like = Likeness { slot, named: port, remote: key.remote.to_canonical(), container: None };
+            let like = Likeness { slot, named: port, via: None, remote: key.remote.to_canonical(), container: None };
             return self.shared(like, None, |_, _| true);
         };
         let from = match (report.client.ident, report.client.host) {
@@ -87,7 +88,8 @@ impl<'r, 'a> Matches<'r, 'a> {
         let (netns, port) = report.edge.door;
         let slot = Slot { server: report.host, netns, protocol: report.edge.protocol, port, from };
         let remote = report.edge.remote.to_canonical();
-        let like = Likeness { slot, named: report.named(), remote, container: report.server.container };
+        let via = report.flow.via.map(|via| via.ip());
+        let like = Likeness { slot, named: report.named(), via, remote, container: report.server.container };
         self.shared(like, Some(report.server.ident), |reports, told| reports.may_be_one(told, report))
     }
 

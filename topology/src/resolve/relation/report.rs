@@ -42,6 +42,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Whether the client named this port, or its host's address translation did.
+    fn names(&self, port: u16) -> bool {
+        self.edge.port == port || self.flow.via.is_some_and(|via| via.port() == port)
+    }
+
     pub(super) fn bond(&self) -> Bond {
         let is_outside = self.client.host.is_none() || self.server.host.is_none();
         Bond {
@@ -187,8 +192,11 @@ impl<'a> Reports<'a> {
     /// Whether a client's report may be the other half of a server's, where slots agree.
     pub(super) fn may_be_one(&self, told: &Report<'a>, heard: &Report<'a>) -> bool {
         let is_place = match (told.edge.door.0, told.server.ident) {
-            (Some(_), _) => true,
-            (None, Ident::Host(_)) => heard.named() == told.edge.port,
+            (Some(_), _) => heard.flow.via.is_none_or(|via| told.names(via.port())),
+            (None, Ident::Host(_)) => {
+                let is_named = |via: IpAddr| via.to_canonical() == told.edge.remote.to_canonical();
+                heard.named() == told.edge.port && heard.flow.via.is_none_or(|via| is_named(via.ip()))
+            }
             (None, _) => told.server.container == heard.server.container,
         };
         is_place && (matches!(heard.client.ident, Ident::Container(_)) || self.looks_like(told, heard.edge.remote))

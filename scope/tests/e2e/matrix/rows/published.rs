@@ -4,7 +4,7 @@ use super::{one_sided, visits};
 use crate::harness::dockerd::Dockerd;
 use crate::harness::lab::Lab;
 use crate::harness::sockets::Awaited;
-use crate::matrix::row::{CONFIRMED, Case, Processes, Row};
+use crate::matrix::row::{CONFIRMED, Case, Expect, Processes, Row};
 use crate::matrix::world::{World, run_server};
 
 const PUBLISH: [&str; 2] = ["--publish", "8080:80"];
@@ -82,6 +82,41 @@ pub(crate) const SIDECAR: Row = Row::still(
         edges: &[("client", "sidecar")],
         processes: Processes::Exactly(&[("client/nc", "sidecar/traffic")]),
         expected: CONFIRMED,
+    }],
+);
+
+const BALANCED_BY: &str = "only connection tracking knows whom an address led to";
+
+/// As kube-proxy balances services by iptables.
+pub(crate) const BALANCED: Row = Row::still(
+    |lab| {
+        let world = World::with_docker(lab, &["alpha", "beta"]);
+        let [alpha, beta] = [&world.dockers[0], &world.dockers[1]];
+        let address = world.address(1);
+        let servers = ["one", "two"].map(|name| {
+            run_server(beta, name, &[], 80);
+            format!("{}:80", beta.address(name, "bridge", "IPAddress"))
+        });
+        let host = &world.hosts[1];
+        let half = ["-m", "statistic", "--mode", "random", "--probability", "0.5"];
+        for (server, share) in servers.iter().zip([&half[..], &[]]) {
+            let rule = ["-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", &address, "--dport", "8090"];
+            host.run("iptables", &[&rule[..], share, &["-j", "DNAT", "--to-destination", server]].concat());
+        }
+        host.run("iptables", &["-I", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "ACCEPT"]);
+        alpha.run("visitor", &[], &visits(&format!("{address}:8090")));
+        world
+    },
+    &[Case {
+        what: "an address that iptables balances at random over two containers",
+        edges: &[("visitor", "one"), ("visitor", "two")],
+        processes: Processes::ByEbpf(&[("visitor/traffic", "one/traffic"), ("visitor/traffic", "two/traffic")]),
+        expected: [
+            Expect::Confirmed,
+            Expect::Confirmed,
+            Expect::Unseen { because: BALANCED_BY, instead: &[] },
+            Expect::Unseen { because: BALANCED_BY, instead: &[] },
+        ],
     }],
 );
 
