@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use topology::fact::{Fact, Source};
+use topology::fact::{Fact, Source, Status};
 use topology::gauges::Gauges;
 use topology::{ContainerId, Key, Netns, ProcessId};
 
@@ -47,7 +47,7 @@ impl Name {
             Self::Host => "host",
             Self::Process => "process",
             Self::Connections => "connections",
-            Self::Ebpf => "ebpf",
+            Self::Ebpf => Status::EBPF,
             Self::Conntrack => "conntrack",
             Self::Names => "names",
             Self::Docker => "docker",

@@ -543,6 +543,17 @@ pub struct Status {
     pub sources: BTreeMap<String, Source>,
 }
 
+impl Status {
+    /// The source that is told by the kernel of each TCP connection that ends.
+    pub const EBPF: &str = "ebpf";
+
+    /// Whether no TCP connection ends uncounted.
+    #[must_use]
+    pub fn counts_every_end(&self) -> bool {
+        self.sources.get(Self::EBPF).is_some_and(|source| source.state == SourceState::Ok)
+    }
+}
+
 /// How one source of the probe does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {

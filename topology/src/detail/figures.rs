@@ -1,7 +1,9 @@
 //! Figures of connections: what the flows at both ends say, as one.
 //!
-//! Both ends count the same connections and bytes: the larger figure is of the one that missed less. A round trip is the
-//! client's, as it is the one who waits; segments sent again add up, since each end sends its own.
+//! Both ends count the same connections and bytes: the larger figure is of the one that missed less. But a server's flow is of
+//! all who came from an address, clients that are gone among them: where the client's host counts each connection that ends,
+//! its word is taken for how many there were. A round trip is the client's, as it is the one who waits; segments sent again
+//! add up, since each end sends its own.
 
 mod pools;
 
@@ -82,11 +84,11 @@ impl Figures {
         }
     }
 
-    /// Those of the same connections, as client and server have them.
-    fn joined(client: Self, server: Self) -> Self {
+    /// Those of the same connections, as client and server have them. The client may have missed some, or has `all`.
+    fn joined(client: Self, all: bool, server: Self) -> Self {
         Self {
             open: client.open.max(server.open),
-            opened: client.opened.max(server.opened),
+            opened: client.opened.filter(|_| all).or(client.opened.max(server.opened)),
             sent: client.sent.max(server.sent),
             received: client.received.max(server.received),
             rtt_micros: client.rtt_micros.or(server.rtt_micros),
@@ -122,6 +124,12 @@ impl Account<'_> {
             Direction::Outgoing => told,
             Direction::Incoming => told.mirrored(),
         }
+    }
+
+    /// Whether the flow's host counts each of its connections, and is heard of.
+    fn is_complete(&self) -> bool {
+        let Self { entry, flow, .. } = self;
+        entry.life.is_live() && flow.key.protocol == Protocol::Tcp && entry.graph.status.counts_every_end()
     }
 }
 

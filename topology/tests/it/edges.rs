@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use insta::{assert_json_snapshot, assert_snapshot};
 use topology::cluster::Writer;
 use topology::detail::{Detail, EdgeDetail, Edges};
-use topology::fact::{Evidence, Fact, Flow, Protocol, RemoteName};
+use topology::fact::{Evidence, Fact, Flow, Protocol, RemoteName, Source, SourceState, Status};
 use topology::gauges::{FlowGauges, Gauges, HostGauges};
 use topology::graph::Change;
 use topology::services::{Pattern, Rule};
@@ -219,6 +219,23 @@ fn the_figure_of_the_end_that_missed_less_is_taken() {
         let cluster = told(SHOP, &format!("{client}\n{server}")).cluster();
         let edge = edge(&cluster, Kind::Containers, &container("client"), &container("web")).expect("an edge");
         assert_eq!((figures(&edge.traffic.figures).as_str(), edge.traffic.confirmed), (want, true), "{case}");
+    }
+}
+
+#[test]
+fn a_client_whose_host_counts_every_end_knows_how_many_there_were() {
+    let cases = [
+        ("it may have missed some", None, "1/501 -/- - -"),
+        ("it lost some", Some(SourceState::Degraded), "1/501 -/- - -"),
+        ("the server counts others that have gone", Some(SourceState::Ok), "1/1 -/- - -"),
+    ];
+    for (case, state, want) in cases {
+        let mut writer = told(SHOP, "a 1 open=1 opened=1\na 2 open=1 opened=501");
+        let source = |state| (Status::EBPF.into(), Source { state, mode: String::new(), reason: String::new() });
+        let status = Status { sources: state.map(source).into_iter().collect() };
+        writer.apply(&peer("a"), [Change::put(Fact::Status(status))]);
+        let edge = edge(&writer.cluster(), Kind::Containers, &container("client"), &container("web"));
+        assert_eq!(figures(&edge.expect("an edge").traffic.figures), want, "{case}");
     }
 }
 

@@ -11,23 +11,32 @@ use crate::fact::{Direction, Flow};
 pub(super) struct Sides {
     clients: Figures,
     servers: Figures,
+    /// Whether a client's host may have missed connections.
+    is_partial: bool,
 }
 
 impl Sides {
     pub(super) fn take(&mut self, account: &Account<'_>) {
         let side = match account.flow.key.direction {
-            Direction::Outgoing => &mut self.clients,
+            Direction::Outgoing => {
+                self.is_partial |= !account.is_complete();
+                &mut self.clients
+            }
             Direction::Incoming => &mut self.servers,
         };
         *side = side.plus(account.figures());
     }
 
     fn plus(self, other: Self) -> Self {
-        Self { clients: self.clients.plus(other.clients), servers: self.servers.plus(other.servers) }
+        Self {
+            clients: self.clients.plus(other.clients),
+            servers: self.servers.plus(other.servers),
+            is_partial: self.is_partial || other.is_partial,
+        }
     }
 
     pub(super) fn joined(self) -> Figures {
-        Figures::joined(self.clients, self.servers)
+        Figures::joined(self.clients, !self.is_partial, self.servers)
     }
 }
 
