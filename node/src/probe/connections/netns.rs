@@ -134,6 +134,8 @@ pub struct Scan {
     pub ephemeral: RangeInclusive<u16>,
     /// Where they are from.
     pub source: Source,
+    /// When the figures of its connections were read; `None` if they have none.
+    pub read_at: Option<Instant>,
 }
 
 impl Scan {
@@ -321,7 +323,7 @@ impl Scanner {
         let is_calm = self.attention.is_calm(netns);
         let remains = self.remains;
         let counters = counters.map(|it| if remains { it } else { it.without_remains(&listeners) });
-        let here = Here { proc_root: &self.proc_root, counters, datagrams, beat, limit, remains, is_calm };
+        let here = Here { proc_root: &self.proc_root, counters, datagrams, now, beat, limit, remains, is_calm };
         let of_listeners = known::replace(&mut known.listeners, listeners);
         let of_connections = known.connections.update(&mut self.reader, here, &known.listeners, &mut scans.dumped)?;
         let of_datagrams = known.datagrams.update(&mut self.reader, here);
@@ -350,6 +352,7 @@ impl Scanner {
                     networks: Arc::default(),
                     ephemeral,
                     source: Source::ProcNet,
+                    read_at: None,
                 });
             }
             Err(Errno::NOENT | Errno::SRCH) => {} // the process ended

@@ -25,6 +25,7 @@ mod unsocketed;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use topology::fact::{Direction, Evidence, Fact, FlowKey, Listener, Namespace, Network, Owner, Protocol};
 use topology::gauges::FlowGauges;
@@ -65,6 +66,8 @@ pub(super) struct Snapshot {
     pub(super) unconnected: Vec<(SocketAddr, Option<ProcessId>)>,
     /// Which source read them.
     pub(super) source: Evidence,
+    /// When the figures of the connections were read, if that was not now.
+    pub(super) read_at: Option<Instant>,
 }
 
 /// A namespace in a round.
@@ -290,7 +293,7 @@ impl Tracker {
         }
         for socket in snapshot.sockets.iter().filter(|it| !destroyed.contains(&(netns, it.key()))) {
             if !socket.lingers {
-                self.take_open(netns, &mut space, socket, snapshot.source, &attributed, round);
+                self.take_open(netns, &mut space, socket, snapshot, &attributed, round);
             } else if ends_by == EndsBy::Absence && !space.held.contains_key(&socket.key()) {
                 self.take_lingering(netns, &mut space, socket, &attributed, round);
             }
@@ -306,7 +309,7 @@ impl Tracker {
         netns: Netns,
         space: &mut Space,
         socket: &Socket,
-        evidence: Evidence,
+        snapshot: &Snapshot,
         attributed: &HashMap<Relation, FlowKey>,
         round: &Round<'_>,
     ) {
@@ -314,11 +317,12 @@ impl Tracker {
         let generation = round.translations.generation();
         let held = space.held.get(&socket.key()).copied().filter(|held| held.is_open);
         let now = round.now.clock;
+        let read_at = snapshot.read_at.unwrap_or(now);
         if let Some(held) = held
             && !held.is_to_be_translated(generation, now)
             && (held.flow.owner == owner || socket.owner.is_none())
         {
-            self.ledger.revise(&held.flow, held.figures, socket.figures, now);
+            self.ledger.revise(&held.flow, held.figures, socket.figures, read_at, now);
             space.held.insert(socket.key(), Held { figures: socket.figures, ..held });
             return;
         }
@@ -335,13 +339,13 @@ impl Tracker {
                 self.ledger.drop_if_void(&held.flow);
             }
         }
-        if !self.ledger.see(key, netns, &far, evidence, round.now) {
+        if !self.ledger.see(key, netns, &far, snapshot.source, round.now) {
             self.is_cut = true;
             space.held.remove(&socket.key());
             return;
         }
         let is_new = held.is_none() && space.was_looked_at;
-        self.ledger.open(&key, socket.figures, is_new, now);
+        self.ledger.open(&key, socket.figures, is_new, read_at);
         let since = held.map_or(now, |held| held.since);
         let held = Held { flow: key, figures: socket.figures, is_open: true, translation, generation, since };
         if held.may_be_translated_yet(now) {

@@ -11,7 +11,7 @@
 //! traffic ask TO connected|unconnected     sends a datagram a second from one socket
 //! traffic answer PORT                      takes every connection, and answers once a second what came on it
 //! traffic hold COUNT TO...                 opens COUNT connections to each, and sends a byte on each of them every second
-//! traffic push TO BYTES                    opens one connection, and sends so many bytes on it every second
+//! traffic push TO BYTES                    opens one connection, and sends so many bytes a second on it, evenly
 //! traffic storm TO COUNT                   sends a datagram from each of COUNT ports
 //! ```
 //! `TO` is an address with a port: `10.0.0.2:80`, `[fe80::1%2]:80`.
@@ -34,6 +34,9 @@ const FOREVER: Duration = Duration::from_secs(100_000);
 
 /// Between two messages on each connection that is held.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// What is sent evenly is sent so many times a beat.
+const PORTIONS: u32 = 50;
 
 /// Before another attempt at a server that is not there yet.
 const RETRY: Duration = Duration::from_millis(50);
@@ -207,10 +210,10 @@ fn hold(count: usize, servers: &[&str]) -> Outcome {
 
 fn push(to: SocketAddr, bytes: usize) -> Outcome {
     let mut stream = TcpStream::connect(to)?;
-    let (load, start) = (vec![b'.'; bytes], Instant::now());
-    for beat in 1.. {
+    let (load, start) = (vec![b'.'; bytes / PORTIONS as usize], Instant::now());
+    for portion in 1.. {
         stream.write_all(&load)?;
-        thread::sleep((start + BEAT * beat).saturating_duration_since(Instant::now()));
+        thread::sleep((start + BEAT * portion / PORTIONS).saturating_duration_since(Instant::now()));
     }
     Ok(())
 }

@@ -56,6 +56,7 @@ impl Known {
             networks: self.addresses.networks(),
             ephemeral: self.connections.ephemeral.clone(),
             source: Source::SockDiag,
+            read_at: self.connections.read_at,
         }
     }
 }
@@ -68,6 +69,8 @@ pub(super) struct Here<'a> {
     pub(super) counters: Option<Counters>,
     /// UDP sockets in use.
     pub(super) datagrams: Option<u64>,
+    /// When it is.
+    pub(super) now: Instant,
     /// The beat of figures it is in.
     pub(super) beat: u64,
     /// Most sockets to read.
@@ -90,6 +93,8 @@ pub(super) struct Connections {
     pub(super) dumped: u64,
     /// Beat in which the figures were last read.
     beat: Option<u64>,
+    /// When they were read: a scan in which something else differs has those of an earlier one.
+    read_at: Option<Instant>,
     pub(super) extent: Extent,
     pub(super) sockets: Arc<[Socket]>,
     pub(super) ephemeral: RangeInclusive<u16>,
@@ -103,6 +108,7 @@ impl Default for Connections {
             has_unaccepted: false,
             dumped: 0,
             beat: None,
+            read_at: None,
             extent: Extent::Whole,
             sockets: Arc::default(),
             ephemeral: EPHEMERAL_DEFAULT,
@@ -134,6 +140,7 @@ impl Connections {
             if open <= LOOK_UPS_MAX {
                 let mut refreshed = self.sockets.to_vec();
                 if reader.refresh(&mut refreshed).is_ok() {
+                    self.read_at = Some(here.now);
                     return Ok(replace(&mut self.sockets, refreshed));
                 }
             }
@@ -151,6 +158,7 @@ impl Connections {
         self.is_settled = extent == Extent::Whole && is_settled(here.counters, counters_held, listeners, &sockets);
         self.counters = here.counters;
         self.dumped = here.beat;
+        self.read_at = Some(here.now);
         self.extent = extent;
         self.ephemeral = ephemeral(here.proc_root);
         Ok(replace(&mut self.sockets, sockets))

@@ -213,15 +213,15 @@ impl Ledger {
     }
 
     /// Counts an open connection. What it carried is traffic of now if it `is_new`; else it came before us, or was another
-    /// flow's.
-    pub(super) fn open(&mut self, key: &FlowKey, figures: Figures, is_new: bool, now: Instant) {
+    /// flow's. The figures were read at `read_at`.
+    pub(super) fn open(&mut self, key: &FlowKey, figures: Figures, is_new: bool, read_at: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.open = followed.open.plus(Sums::one(figures));
         if !is_new {
             followed.at_beat = followed.at_beat.plus(Sums { count: 0, ..Sums::one(figures) });
         }
         followed.note_rtt(figures.rtt_micros);
-        followed.read_at = now;
+        followed.read_at = followed.read_at.max(read_at);
     }
 
     /// Takes back what [`Ledger::open`] counted: it is another flow's.
@@ -231,13 +231,13 @@ impl Ledger {
         followed.at_beat = followed.at_beat.less(Sums { count: 0, ..Sums::one(figures) });
     }
 
-    /// Takes other figures of an open connection.
-    pub(super) fn revise(&mut self, key: &FlowKey, old: Figures, new: Figures, now: Instant) {
+    /// Takes other figures of an open connection, which were read at `read_at`.
+    pub(super) fn revise(&mut self, key: &FlowKey, old: Figures, new: Figures, read_at: Instant, now: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.open = followed.open.less(Sums::one(old)).plus(Sums::one(new));
         followed.note_rtt(new.rtt_micros);
         followed.seen = now;
-        followed.read_at = now;
+        followed.read_at = followed.read_at.max(read_at);
     }
 
     /// A connection is not open any more, and nothing else will tell of it.
@@ -258,7 +258,10 @@ impl Ledger {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.end(sums);
         followed.note_rtt(rtt_micros);
-        followed.read_at = now;
+        // What the open ones carried is as of the last look.
+        if followed.open.count == 0 {
+            followed.read_at = now;
+        }
     }
 
     /// The sockets of a namespace were looked at: what is open now has not ended.

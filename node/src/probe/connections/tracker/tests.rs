@@ -24,6 +24,8 @@ struct World {
     table_version: u64,
     namespaces: Vec<(Netns, &'static str)>,
     unreadable: Vec<Netns>,
+    /// When the figures of the sockets were read, if not in the round, in seconds after the start.
+    read_at: Option<f64>,
     ends_by: EndsBy,
     nat: Nat,
 }
@@ -108,6 +110,7 @@ impl World {
             table_version: 0,
             namespaces: vec![(HOST, "10.0.0.1"), (WEB, "172.17.0.2")],
             unreadable: Vec::new(),
+            read_at: None,
             ends_by,
             nat: Nat::default(),
         };
@@ -143,13 +146,15 @@ impl World {
         unsocketed: Option<Vec<Tracked>>,
     ) {
         self.seconds = seconds;
+        let read_at = self.read_at.map(|seconds| self.start + Duration::from_secs_f64(seconds));
+        let look = |netns, text: &str| Snapshot { read_at, ..snapshot(netns, text, &self.table) };
         let namespaces = self.namespaces.iter().map(|(netns, address)| NamespaceNow {
             netns: *netns,
             networks: Some(
                 [Network { interface: "eth0".into(), address: address.parse().expect("an address"), prefix: 24 }]
                     .into(),
             ),
-            snapshot: seen.iter().find(|(of, _)| of == netns).map(|(_, text)| snapshot(*netns, text, &self.table)),
+            snapshot: seen.iter().find(|(of, _)| of == netns).map(|(_, text)| look(*netns, text)),
         });
         let namespaces = namespaces.filter(|it| !self.unreadable.contains(&it.netns)).collect();
         let alive = self.namespaces.iter().map(|(netns, _)| *netns).collect();
@@ -405,6 +410,26 @@ fn a_short_connection_beside_an_open_one_makes_nothing_fade() {
         world.round(at, &[(WEB, OPEN)], Vec::new());
         world.expect("7.70/to/10.9.9.9/80 1/2");
     }
+}
+
+#[test]
+fn a_rate_is_over_the_time_between_two_readings_whoever_looked_in_between() {
+    let mut world = World::new(EndsBy::Kernel);
+    let carried = |bytes: u64| format!("7 172.17.0.2:4000 > 10.9.9.9:80 {bytes} 0");
+    let short = || vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)];
+    world.round(0.0, &[(WEB, &carried(0))], Vec::new());
+    world.round(4.0, &[(WEB, &carried(4000))], Vec::new());
+    world.round(5.0, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 1/1 1000+0B/s");
+    // A listener has come: the connections are as they were read before.
+    world.read_at = Some(4.0);
+    world.round(7.0, &[(WEB, &format!("{}\n8 *:80", carried(4000)))], Vec::new());
+    world.read_at = None;
+    world.round(9.0, &[(WEB, &carried(9000))], Vec::new());
+    // What ended meanwhile may be the open one: the bytes it was read to have sent are not counted again.
+    world.round(9.9, &[], short());
+    world.round(10.0, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 1/1 1000+200B/s");
 }
 
 #[test]
