@@ -52,6 +52,7 @@ rows! {
     published_port_from_another_host: published::FROM_OTHER_HOST,
     published_port_of_a_sidecar: published::SIDECAR,
     balanced_address: published::BALANCED,
+    virtual_address: published::VIRTUAL,
     published_port_from_outside: published::FROM_OUTSIDE,
     hairpin_by_proxy: published::HAIRPIN_PROXY,
     hairpin_by_translation: published::HAIRPIN_KERNEL,

@@ -185,6 +185,8 @@ pub(super) struct Tracker {
     /// Namespaces with connections that are so new that their translation may not be known yet.
     young: BTreeSet<Netns>,
     strangers: Strangers,
+    /// Whose turn it is, where connections are shared out among servers.
+    turn: usize,
     is_dirty: bool,
     is_cut: bool,
 }

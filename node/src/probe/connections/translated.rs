@@ -28,6 +28,9 @@ const LIKELY_BEAT: Duration = Duration::from_secs(2);
 /// A table of this size or less is indexed whenever it is asked.
 const SMALL: usize = 2_000;
 
+/// Most ways that connections of one pair of addresses are told to go: the backends of one service.
+const WAYS_MAX: usize = 64;
+
 /// How often cost is told.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -179,11 +182,11 @@ impl Translations for Now<'_> {
     }
 
     fn likely_outgoing(&self, protocol: Protocol, local: IpAddr, remote: SocketAddr) -> Likely {
-        self.likely.outgoing.get(&(protocol, local, remote)).copied().unwrap_or(self.unknown())
+        self.likely.outgoing.get(&(protocol, local, remote)).map_or_else(|| self.unknown(), Ways::likely)
     }
 
     fn likely_incoming(&self, protocol: Protocol, local: SocketAddr, remote: IpAddr) -> Likely {
-        self.likely.incoming.get(&(protocol, remote, local)).copied().unwrap_or(self.unknown())
+        self.likely.incoming.get(&(protocol, remote, local)).map_or_else(|| self.unknown(), Ways::likely)
     }
 
     fn generation(&self) -> u64 {
@@ -193,7 +196,35 @@ impl Translations for Now<'_> {
 
 /// Translations by what is left of a connection when its client's port is not known: protocol, the other end's address, and
 /// the server's address as this end has it.
-type Index = HashMap<(Protocol, IpAddr, SocketAddr), Likely>;
+type Index = HashMap<(Protocol, IpAddr, SocketAddr), Ways>;
+
+/// How connections are translated that are alike but for their client's port: most of them one way.
+#[derive(Debug)]
+struct Ways {
+    first: (Translation, u32),
+    others: Vec<(Translation, u32)>,
+}
+
+impl Ways {
+    fn note(&mut self, translation: Translation) {
+        let mut known = std::iter::once(&mut self.first).chain(&mut self.others);
+        if let Some((_, count)) = known.find(|(way, _)| *way == translation) {
+            *count = count.saturating_add(1);
+        } else if self.others.len() + 1 < WAYS_MAX {
+            self.others.push((translation, 1));
+        }
+    }
+
+    fn likely(&self) -> Likely {
+        if self.others.is_empty() {
+            return Likely::As(self.first.0);
+        }
+        let mut ways: Vec<_> = std::iter::once(&self.first).chain(&self.others).copied().collect();
+        // The table has them in no order.
+        ways.sort_unstable_by_key(|(way, _)| (way.destination, way.source));
+        Likely::Several(ways)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Likelies {
@@ -229,10 +260,8 @@ impl Likelies {
 }
 
 fn note(index: &mut Index, key: (Protocol, IpAddr, SocketAddr), translation: Translation) {
-    let likely = index.entry(key).or_insert(Likely::As(translation));
-    if *likely != Likely::As(translation) {
-        *likely = Likely::Several;
-    }
+    let ways = index.entry(key).or_insert(Ways { first: (translation, 0), others: Vec::new() });
+    ways.note(translation);
 }
 
 #[cfg(test)]
@@ -271,6 +300,7 @@ mod tests {
             entry("172.17.0.2:4001", "10.0.0.9:80", "172.17.0.9:8000", "172.17.0.1:4001"),
             // One service, two servers.
             entry("172.17.0.2:4002", "10.96.0.1:443", "172.17.0.5:443", "172.17.0.2:4002"),
+            entry("172.17.0.2:4004", "10.96.0.1:443", "172.17.0.5:443", "172.17.0.2:4004"),
             entry("172.17.0.2:4003", "10.96.0.1:443", "172.17.0.6:443", "172.17.0.2:4003"),
             // Another client that comes as the same visitor.
             entry("172.17.0.3:4000", "10.0.0.9:81", "172.17.0.9:8001", "172.17.0.1:4000"),
@@ -281,12 +311,19 @@ mod tests {
         }
         let likely = Likelies::of(&table, now);
         let now = Now { table: &table, likely: &likely, is_stale: false, generation: 0 };
-        let translation =
-            |source, destination| Likely::As(Translation { source: at(source), destination: at(destination) });
+        let way = |source: &str, destination: &str| Translation { source: at(source), destination: at(destination) };
+        let translation = |source: &str, destination: &str| Likely::As(way(source, destination));
+        let several = |ways: [(&str, &str, u32); 2]| {
+            Likely::Several(ways.map(|(source, destination, count)| (way(source, destination), count)).into())
+        };
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let outgoing = [
             ("172.17.0.2", "10.0.0.9:80", translation("172.17.0.1:0", "172.17.0.9:8000")),
-            ("172.17.0.2", "10.96.0.1:443", Likely::Several),
+            (
+                "172.17.0.2",
+                "10.96.0.1:443",
+                several([("172.17.0.2:0", "172.17.0.5:443", 2), ("172.17.0.2:0", "172.17.0.6:443", 1)]),
+            ),
             ("172.17.0.8", "10.0.0.9:80", Likely::Untranslated),
         ];
         for (local, remote, want) in outgoing {
@@ -294,7 +331,11 @@ mod tests {
         }
         let incoming = [
             ("172.17.0.9:8000", "172.17.0.1", translation("172.17.0.2:0", "10.0.0.9:80")),
-            ("172.17.0.9:8001", "172.17.0.1", Likely::Several),
+            (
+                "172.17.0.9:8001",
+                "172.17.0.1",
+                several([("172.17.0.3:0", "10.0.0.9:81", 1), ("172.17.0.4:0", "10.0.0.9:81", 1)]),
+            ),
             ("172.17.0.9:8000", "10.1.1.1", Likely::Untranslated),
         ];
         for (local, remote, want) in incoming {

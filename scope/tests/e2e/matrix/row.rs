@@ -52,8 +52,8 @@ pub(super) enum Expect {
     /// Not its edges.
     Unseen {
         because: &'static str,
-        /// What is seen in their place.
-        instead: &'static [Edge],
+        /// What is seen in their place, in the view of containers and in that of processes.
+        instead: [&'static [Edge]; 2],
     },
 }
 
@@ -76,14 +76,14 @@ impl Case {
     pub(super) fn seen(&self, mode: Mode) -> &'static [Edge] {
         match self.expect(mode) {
             Expect::Confirmed | Expect::OneSided { .. } => self.edges,
-            Expect::Unseen { instead, .. } => instead,
+            Expect::Unseen { instead: [containers, _], .. } => containers,
         }
     }
 
     /// The edges that must be, and those that may be, in the view of processes.
     pub(super) fn processes(&self, mode: Mode) -> (&'static [Edge], &'static [Edge]) {
         match (self.expect(mode), self.processes) {
-            (Expect::Unseen { .. }, _) => (&[], &[]),
+            (Expect::Unseen { instead: [_, processes], .. }, _) => (processes, &[]),
             (_, Processes::Exactly(edges)) => (edges, &[]),
             (_, Processes::ByEbpf(edges)) if mode.has_ebpf() => (edges, &[]),
             (_, Processes::ByEbpf(edges) | Processes::Perhaps(edges)) => (&[], edges),

@@ -49,8 +49,8 @@ fn cell(expect: Expect, notes: &mut Vec<String>) -> String {
     match expect {
         Expect::Confirmed => "✓".to_owned(),
         Expect::OneSided { because } => format!("one end [{}]", note(because.to_owned(), notes)),
-        Expect::Unseen { because, instead: &[] } => format!("not seen [{}]", note(because.to_owned(), notes)),
-        Expect::Unseen { because, instead } => {
+        Expect::Unseen { because, instead: [&[], _] } => format!("not seen [{}]", note(because.to_owned(), notes)),
+        Expect::Unseen { because, instead: [instead, _] } => {
             let shown: Vec<_> = instead.iter().map(|(from, to)| format!("{from} → {to}")).collect();
             format!("not seen [{}]", note(format!("{because}; shown is {}", shown.join(", ")), notes))
         }

@@ -82,11 +82,28 @@ impl Tracker {
                 _ if !is_known && is_late => {}
                 _ if !(is_late || is_known && is_told) => self.pending.push(pending),
                 Far::NotYet(_) if !is_late => self.pending.push(pending),
-                Far::Several => {}
+                Far::Clients => {}
+                Far::Servers(servers) => self.share_out(&pending.ended, &servers, &attributed, round),
                 Far::Known(far) | Far::NotYet(far) => {
                     self.take_one_ended(&pending.ended, &far, &attributed, round);
                 }
             }
+        }
+    }
+
+    /// Takes connections that went to several servers, which one where is not known: to each as many as its share is.
+    fn share_out(
+        &mut self,
+        ended: &Ended,
+        servers: &[(FarEnd, u32)],
+        attributed: &HashMap<Relation, FlowKey>,
+        round: &Round<'_>,
+    ) {
+        let weights: Vec<u32> = servers.iter().map(|(_, weight)| *weight).collect();
+        let shares = shares(ended.sums.count, &weights, &mut self.turn);
+        for ((far, _), count) in servers.iter().zip(shares).filter(|(_, count)| *count > 0) {
+            let share = Ended { sums: ended.sums.share(count), ..ended.clone() };
+            self.take_one_ended(&share, far, attributed, round);
         }
     }
 
@@ -103,6 +120,9 @@ impl Tracker {
             own.or_else(|| stand_in(&task.ancestors, ended.netns, round.host, round.processes))
         });
         let local = SocketAddr::new(ended.local, ended.port);
+        // One that is known and gone is no other process that has such a flow.
+        let nobodys = HashMap::new();
+        let attributed = if ended.task.is_some() { &nobodys } else { attributed };
         let key = match owner {
             Some(id) => flow_key(Owner::Process(id), ended.direction, ended.protocol, far),
             None => orphans_key(ended.netns, ended.direction, ended.protocol, local, far, space, attributed),
@@ -119,9 +139,23 @@ enum Far {
     Known(FarEnd),
     /// As it seems, but it may be known better in a moment.
     NotYet(FarEnd),
-    /// Sometimes this and sometimes that, as where many clients come under one address: each of those is told of by its own
-    /// end.
-    Several,
+    /// One of many clients that come under one address: each of those is told of by its own end.
+    Clients,
+    /// Sometimes this and sometimes that server, as behind a virtual address, each so often.
+    Servers(Vec<(FarEnd, u32)>),
+}
+
+/// Shares `count` out by `weights`. What is left by rounding goes to them one by one, in turn.
+fn shares(count: u64, weights: &[u32], turn: &mut usize) -> Vec<u64> {
+    let all: u64 = weights.iter().copied().map(u64::from).sum();
+    let mut shares: Vec<u64> =
+        weights.iter().map(|weight| count.saturating_mul((*weight).into()) / all.max(1)).collect();
+    let left = count.saturating_sub(shares.iter().sum());
+    for _ in 0..left.min(shares.len() as u64) {
+        *turn = (*turn + 1) % shares.len();
+        shares[*turn] += 1;
+    }
+    shares
 }
 
 /// Of a pair of addresses one connection of which is translated all are taken to be.
@@ -137,12 +171,14 @@ fn likely_far_end(ended: &Ended, translations: &dyn Translations) -> Far {
             (translations.likely_incoming(protocol, local, remote), local, SocketAddr::new(remote, 0))
         }
     };
-    let translation = match (likely, direction) {
-        (Likely::As(translation), _) => Some(translation),
-        (Likely::Several, Direction::Incoming) => return Far::Several,
-        // Where it went is one of several servers: what it named is all that is sure.
-        (Likely::Several, Direction::Outgoing) | (Likely::Untranslated | Likely::NotYet, _) => None,
-    };
-    let far = FarEnd::of(direction, local, remote, translation);
-    if likely == Likely::NotYet { Far::NotYet(far) } else { Far::Known(far) }
+    let far = |translation| FarEnd::of(direction, local, remote, translation);
+    match (likely, direction) {
+        (Likely::As(translation), _) => Far::Known(far(Some(translation))),
+        (Likely::Several(_), Direction::Incoming) => Far::Clients,
+        (Likely::Several(ways), Direction::Outgoing) => {
+            Far::Servers(ways.into_iter().map(|(way, count)| (far(Some(way)), count)).collect())
+        }
+        (Likely::Untranslated, _) => Far::Known(far(None)),
+        (Likely::NotYet, _) => Far::NotYet(far(None)),
+    }
 }

@@ -60,6 +60,14 @@ impl Sums {
         }
     }
 
+    /// Of `count` of them, if all are alike.
+    pub(super) fn share(self, count: u64) -> Self {
+        let of = |sum: u64| {
+            u64::try_from(u128::from(sum) * u128::from(count) / u128::from(self.count.max(1))).unwrap_or(sum)
+        };
+        Self { count, sent: of(self.sent), received: of(self.received), retransmits: of(self.retransmits) }
+    }
+
     fn min(self, other: Self) -> Self {
         Self {
             count: self.count.min(other.count),

@@ -84,11 +84,18 @@ impl Translations for Nat {
     }
 
     fn likely_outgoing(&self, protocol: Protocol, local: IpAddr, remote: SocketAddr) -> Likely {
-        self.outgoing(protocol, SocketAddr::new(local, 0), remote).map_or(Likely::Untranslated, Likely::As)
+        let ways: Vec<_> =
+            self.outgoing.iter().filter(|(named, _)| *named == remote).map(|(_, way)| (*way, 1)).collect();
+        match ways.as_slice() {
+            [] | [_] => {
+                self.outgoing(protocol, SocketAddr::new(local, 0), remote).map_or(Likely::Untranslated, Likely::As)
+            }
+            _ => Likely::Several(ways),
+        }
     }
 
     fn likely_incoming(&self, _: Protocol, _: SocketAddr, _: IpAddr) -> Likely {
-        self.likely_incoming.unwrap_or(Likely::Untranslated)
+        self.likely_incoming.clone().unwrap_or(Likely::Untranslated)
     }
 
     fn generation(&self) -> u64 {
@@ -599,18 +606,50 @@ fn of_ended_connections_whose_client_could_be_several_there_is_no_flow() {
     let cases = [
         (None, "8.80/from/172.17.0.1/80 0/1"),
         (Some(Likely::As(real)), "8.80/from/172.17.0.9/80 0/1 via 10.0.0.1:8080"),
-        (Some(Likely::Several), ""),
+        (Some(Likely::Several(vec![(real, 1), (real, 1)])), ""),
         (Some(Likely::NotYet), ""),
     ];
     for (likely, want) in cases {
         let mut world = World::new(EndsBy::Kernel);
-        world.nat.likely_incoming = likely;
+        world.nat.likely_incoming.clone_from(&likely);
         world.round(0.0, &[], visit());
         world.expect(want);
         world.round(PENDING_MAX.as_secs_f64(), &[], Vec::new());
         let late = if likely == Some(Likely::NotYet) { "8.80/from/172.17.0.1/80 0/1" } else { want };
         world.expect(late);
     }
+}
+
+#[test]
+fn ended_connections_to_a_balanced_address_are_shared_out_among_its_servers() {
+    let mut world = World::new(EndsBy::Kernel);
+    for server in ["172.17.0.3:8000", "172.17.0.4:8000"] {
+        world
+            .nat
+            .outgoing
+            .push((at("10.96.0.1:80"), Translation { source: at("172.17.0.2:0"), destination: at(server) }));
+    }
+    let visits = |count| vec![ended(WEB, &[7], "172.17.0.2:0 > 10.96.0.1:80", count)];
+    world.round(0.0, &[], visits(7));
+    world.round(1.0, &[], visits(1));
+    world.round(2.0, &[], visits(2));
+    world.expect(
+        "7.70/to/172.17.0.3/8000 0/5 via 10.96.0.1:80
+         7.70/to/172.17.0.4/8000 0/5 via 10.96.0.1:80",
+    );
+}
+
+#[test]
+fn connections_of_a_process_that_is_gone_are_not_those_of_another() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, OPEN)], Vec::new());
+    let gone = ended(WEB, &[77], "172.17.0.2:0 > 10.9.9.9:80", 20);
+    world.round(1.0, &[], vec![gone]);
+    world.round(1.0 + PENDING_MAX.as_secs_f64(), &[(WEB, OPEN)], Vec::new());
+    world.expect(
+        "7.70/to/10.9.9.9/80 1/1
+         net.2/to/10.9.9.9/80 0/20",
+    );
 }
 
 #[test]

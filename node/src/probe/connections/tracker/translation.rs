@@ -7,14 +7,14 @@ use topology::fact::{Direction, Protocol};
 pub(in crate::probe::connections) use crate::probe::connections::conntrack::Translation;
 
 /// What is known of a connection whose client's port is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::probe::connections) enum Likely {
     /// It was not translated.
     Untranslated,
     /// As all of those were.
     As(Translation),
-    /// Some one way, some another.
-    Several,
+    /// Some one way, some another, each so often lately: not 0 times.
+    Several(Vec<(Translation, u32)>),
     /// It seems untranslated, but what is new is not looked through yet.
     NotYet,
 }

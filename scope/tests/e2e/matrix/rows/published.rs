@@ -2,9 +2,10 @@
 
 use super::{one_sided, visits};
 use crate::harness::dockerd::Dockerd;
+use crate::harness::host::Host;
 use crate::harness::lab::Lab;
 use crate::harness::sockets::Awaited;
-use crate::matrix::row::{CONFIRMED, Case, Expect, Processes, Row};
+use crate::matrix::row::{CONFIRMED, Case, Edge, Expect, Processes, Row};
 use crate::matrix::world::{World, run_server};
 
 const PUBLISH: [&str; 2] = ["--publish", "8080:80"];
@@ -87,35 +88,65 @@ pub(crate) const SIDECAR: Row = Row::still(
 
 const BALANCED_BY: &str = "only connection tracking knows whom an address led to";
 
-/// As kube-proxy balances services by iptables.
+const BALANCED_EDGES: &[Edge] = &[("visitor", "one"), ("visitor", "two")];
+const BALANCED_PROCESSES: Processes =
+    Processes::ByEbpf(&[("visitor/traffic", "one/traffic"), ("visitor/traffic", "two/traffic")]);
+
+/// Two servers on a host, which share what comes to `address` at port 8090. As kube-proxy balances services by iptables.
+fn balance(docker: &Dockerd, host: &Host, address: &str) {
+    let servers = ["one", "two"].map(|name| {
+        run_server(docker, name, &[], 80);
+        format!("{}:80", docker.address(name, "bridge", "IPAddress"))
+    });
+    let half = ["-m", "statistic", "--mode", "random", "--probability", "0.5"];
+    for (server, share) in servers.iter().zip([&half[..], &[]]) {
+        let rule = ["-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", address, "--dport", "8090"];
+        host.run("iptables", &[&rule[..], share, &["-j", "DNAT", "--to-destination", server]].concat());
+    }
+    host.run("iptables", &["-I", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "ACCEPT"]);
+}
+
 pub(crate) const BALANCED: Row = Row::still(
     |lab| {
         let world = World::with_docker(lab, &["alpha", "beta"]);
-        let [alpha, beta] = [&world.dockers[0], &world.dockers[1]];
         let address = world.address(1);
-        let servers = ["one", "two"].map(|name| {
-            run_server(beta, name, &[], 80);
-            format!("{}:80", beta.address(name, "bridge", "IPAddress"))
-        });
-        let host = &world.hosts[1];
-        let half = ["-m", "statistic", "--mode", "random", "--probability", "0.5"];
-        for (server, share) in servers.iter().zip([&half[..], &[]]) {
-            let rule = ["-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", &address, "--dport", "8090"];
-            host.run("iptables", &[&rule[..], share, &["-j", "DNAT", "--to-destination", server]].concat());
-        }
-        host.run("iptables", &["-I", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "ACCEPT"]);
-        alpha.run("visitor", &[], &visits(&format!("{address}:8090")));
+        balance(&world.dockers[1], &world.hosts[1], &address);
+        world.dockers[0].run("visitor", &[], &visits(&format!("{address}:8090")));
         world
     },
     &[Case {
         what: "an address that iptables balances at random over two containers",
-        edges: &[("visitor", "one"), ("visitor", "two")],
-        processes: Processes::ByEbpf(&[("visitor/traffic", "one/traffic"), ("visitor/traffic", "two/traffic")]),
+        edges: BALANCED_EDGES,
+        processes: BALANCED_PROCESSES,
         expected: [
             Expect::Confirmed,
             Expect::Confirmed,
-            Expect::Unseen { because: BALANCED_BY, instead: &[] },
-            Expect::Unseen { because: BALANCED_BY, instead: &[] },
+            Expect::Unseen { because: BALANCED_BY, instead: [&[], &[]] },
+            Expect::Unseen { because: BALANCED_BY, instead: [&[], &[]] },
+        ],
+    }],
+);
+
+const VIRTUAL_BY: &str = "a virtual address leads somewhere on its client's host alone, and only connection tracking knows \
+                          where";
+const VIRTUAL_INSTEAD: &[Edge] = &[("visitor", "The Internet"), ("visitor", "one"), ("visitor", "two")];
+
+pub(crate) const VIRTUAL: Row = Row::still(
+    |lab| {
+        let world = World::with_docker(lab, &["alpha"]);
+        balance(world.docker(), &world.hosts[0], "203.0.113.80");
+        world.docker().run("visitor", &[], &visits("203.0.113.80:8090"));
+        world
+    },
+    &[Case {
+        what: "a virtual address that the client's own host balances at random over two containers",
+        edges: BALANCED_EDGES,
+        processes: BALANCED_PROCESSES,
+        expected: [
+            Expect::Confirmed,
+            Expect::Confirmed,
+            Expect::Unseen { because: VIRTUAL_BY, instead: [VIRTUAL_INSTEAD, &[("visitor/traffic", "The Internet")]] },
+            Expect::Unseen { because: VIRTUAL_BY, instead: [VIRTUAL_INSTEAD, &[]] },
         ],
     }],
 );

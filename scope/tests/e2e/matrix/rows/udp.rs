@@ -15,7 +15,7 @@ const BY_ITS_SOCKET: [Expect; 4] = {
 const BY_CONNTRACK: [Expect; 4] = {
     let unseen = Expect::Unseen {
         because: "a UDP socket that is not connected does not say where its datagrams go: connection tracking alone does",
-        instead: &[],
+        instead: [&[], &[]],
     };
     [Expect::Confirmed, Expect::Confirmed, unseen, unseen]
 };
