@@ -1,6 +1,6 @@
 //! Addresses: networks, and what an address nobody owns is.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network: its first address and the length of its prefix in bits.
 pub(crate) type Net = (IpAddr, u8);
@@ -34,12 +34,23 @@ pub(crate) fn is_of_one(net: Net, address: IpAddr) -> bool {
     net.1 >= 31 || (rest != 0 && rest != last)
 }
 
-/// Whether an address is of those anybody may give to their own: private, unique local, or a carrier's (RFC 1918, 4193, 6598).
+/// Blocks of addresses that anybody may give to their own: private, a carrier's, unique local (RFC 1918, 6598, 4193).
+const PRIVATE: [Net; 5] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+];
+
+/// The block of private addresses that an address is in.
+pub(crate) fn private_block(address: IpAddr) -> Option<Net> {
+    PRIVATE.into_iter().find(|block| contains(*block, address))
+}
+
+/// Whether an address is of those anybody may give to their own.
 pub(crate) fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_private() || (v4.to_bits() >> 22) == (0x6440_0000 >> 22),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
+    private_block(address).is_some()
 }
 
 /// Whether an address can only be of this link: nobody beyond it is meant.

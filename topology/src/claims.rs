@@ -104,7 +104,8 @@ pub(crate) struct Claims {
     /// These and those of its namespaces, but such as are too wide to be anybody's: an address in one of them is not the
     /// Internet's.
     pub(crate) local: BTreeSet<Net>,
-    /// Those of them that containers or namespaces live in: there an address that nobody has is of one that starts or has gone.
+    /// Those of them that containers or namespaces live in, or would: there an address that nobody has is of one that starts or
+    /// has gone.
     pub(crate) inhabited: BTreeSet<Net>,
     /// Addresses of containers and of namespaces.
     homes: HashMap<IpAddr, Home>,
@@ -249,7 +250,11 @@ impl Claims {
         let (protocol, to, port) = (flow.key.protocol, flow.key.remote.to_canonical(), flow.key.port);
         let names = |named: u16| named == port || flow.via.is_some_and(|via| via.port() == named);
         let is_named = |it: &Accepted| it.via.is_none_or(|via| via.ip().to_canonical() == to);
-        let named = |door: &Door, it: &Accepted| it.via.map_or(door.2, |via| via.port()) == port;
+        // Who came to a port untranslated came to the host itself.
+        let named = |door: &Door, it: &Accepted| match it.via {
+            Some(via) => via.port() == port,
+            None => door.2 == port && self.is_host_netns(door.0),
+        };
         let at = |port| self.came_by.get(&(protocol, port)).into_iter().flatten().copied().collect::<Vec<Door>>();
         match place {
             _ if to.is_loopback() => Box::default(),
@@ -276,12 +281,20 @@ impl Claims {
         for door in doors {
             let accepted = self.accepted.get(&door).into_iter().flatten();
             for it in accepted.filter(|it| !it.remote.is_loopback() && from(it.remote) && is_meant(&door, it)) {
-                if holders.len() < SERVERS_MAX && !holders.contains(&it.party) && !self.is_docker_proxy(&it.party) {
+                if holders.len() >= SERVERS_MAX {
+                    return holders.into();
+                }
+                if !holders.contains(&it.party) && !self.is_docker_proxy(&it.party) {
                     holders.push(it.party.clone());
                 }
             }
         }
         holders.into()
+    }
+
+    /// Whether who serves behind an address is looked for by port alone: its namespace is not known.
+    pub(crate) fn is_by_port(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || self.homes.get(&address).is_some_and(|home| home.netns.is_none())
     }
 
     /// Whether this is the host's own namespace.

@@ -13,7 +13,7 @@ use crate::graph::{Change, HostGraph};
 use crate::id::{PeerId, Timestamp};
 use crate::life::Life;
 use crate::resolve::{self, Asked, Askers, Edge, Index, Relation, Source, Surroundings};
-use crate::services::{self, Problem, Refused, Rule, Services};
+use crate::services::{self, Problem, Refused, Rule, Services, Verdicts};
 
 /// What one host says and what follows from it.
 #[derive(Clone, Debug)]
@@ -265,8 +265,8 @@ impl Writer {
             self.rules_in_use = rules.iter().map(|rule| (*rule).clone()).collect();
             self.unresolved.extend(self.cluster.hosts.keys().cloned());
         }
-        let refused = |own: &[Rule]| services::refused(own, &rules, &self.problems);
-        let refused = self.rules.iter().filter_map(|(peer, own)| Some((peer.clone(), refused(own)?)));
+        let verdicts = Verdicts::new(&rules, &self.problems);
+        let refused = self.rules.iter().filter_map(|(peer, own)| Some((peer.clone(), verdicts.refused(own)?)));
         self.cluster.refused = Arc::new(refused.collect());
     }
 

@@ -103,6 +103,18 @@ impl Network {
     pub fn contains(&self, other: IpAddr) -> bool {
         address::contains(address::network(self.address.to_canonical(), self.prefix), other.to_canonical())
     }
+
+    /// Whether the interface is a bridge that a container runtime makes, by its name: `docker0`, `podman1`, `cni0`, `br-` with
+    /// the first half of a network's id. Others called `br-…` may be bridges to the LAN.
+    #[must_use]
+    pub fn is_runtimes(&self) -> bool {
+        let name = self.interface.as_str();
+        let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+        name == "docker_gwbridge"
+            || name.strip_prefix("br-").is_some_and(is_id)
+            || ["docker", "podman", "cni-podman", "cni"].iter().any(|of| name.strip_prefix(of).is_some_and(is_number))
+    }
 }
 
 /// A container as its runtime describes it.

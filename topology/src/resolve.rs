@@ -23,14 +23,20 @@
 //!   it is neither a server nor the Internet.
 //! - An address in a network of containers or namespaces that none of them has is of one that starts or has gone: no edge, or
 //!   each restart would draw one to somebody unknown. In a network that only hosts are in it is a machine without a peer, or
-//!   one whose facts are on their way: its edge moves when somebody says to have the address.
+//!   one whose facts are on their way: its edge moves when somebody says to have the address. A private address in no network
+//!   of ours is in its block, and never the Internet.
+//! - Where several clients look alike to several servers behind one port, whose of whom is not known: the edges lead to the
+//!   servers' host.
 
 mod asked;
 mod index;
 mod relation;
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 pub(crate) use asked::{Asked, Askers};
 pub(crate) use index::Index;
@@ -38,10 +44,10 @@ pub use relation::{Relation, Told};
 pub(crate) use relation::{Source, relations};
 
 use crate::address;
-use crate::claims::{Claims, Party, Place};
+use crate::claims::{Claims, Party, Place, Visitor};
 use crate::fact::{Direction, Flow, Protocol};
 use crate::graph::HostGraph;
-use crate::id::{Netns, PeerId};
+use crate::id::{ContainerId, Netns, PeerId, ProcessId};
 use crate::services::Services;
 use index::Holder;
 
@@ -107,7 +113,7 @@ pub(crate) fn resolve<F: Fn(&PeerId) -> Option<Arc<Claims>>>(
     own: &Claims,
     around: &Surroundings<'_, F>,
 ) -> (Vec<Edge>, Asked) {
-    let mut resolver = Resolver { graph, own, around, asked: Asked::default() };
+    let mut resolver = Resolver { graph, own, around, clients: OnceCell::new(), asked: Asked::default() };
     let edges = graph.flows.values().filter_map(|flow| match flow.key.direction {
         Direction::Outgoing => resolver.outgoing(flow),
         Direction::Incoming => resolver.incoming(flow),
@@ -121,7 +127,39 @@ struct Resolver<'a, F> {
     graph: &'a HostGraph,
     own: &'a Claims,
     around: &'a Surroundings<'a, F>,
+    /// Who connects to a target, `None` if they are several. Made when somebody asks: few do.
+    clients: OnceCell<HashMap<Target, Option<Client>>>,
     asked: Asked,
+}
+
+/// What a flow names.
+type Target = (Protocol, IpAddr, u16);
+
+fn target(flow: &Flow) -> Target {
+    (flow.key.protocol, flow.key.remote.to_canonical(), flow.key.port)
+}
+
+/// A container, or a process in none; of neither it is not known which.
+type Client = (Option<ContainerId>, Option<ProcessId>);
+
+fn runs_in(client: &Party) -> Client {
+    match (client.container(), client) {
+        (Some(container), _) => (Some(container.id.clone()), None),
+        (None, Party::Process { process, .. }) => (None, Some(process.id)),
+        (None, _) => (None, None),
+    }
+}
+
+fn clients(graph: &HostGraph, own: &Claims) -> HashMap<Target, Option<Client>> {
+    let mut clients = HashMap::default();
+    for flow in graph.flows.values().filter(|flow| flow.key.direction == Direction::Outgoing) {
+        let Some(client) = own.owner(graph, flow).map(|client| runs_in(&client)) else { continue };
+        let known = clients.entry(target(flow)).or_insert_with(|| Some(client.clone()));
+        if known.as_ref() != Some(&client) {
+            *known = None;
+        }
+    }
+    clients
 }
 
 impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
@@ -148,7 +186,7 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
             // What was published is masqueraded on its way back in.
             let is_turned = own.addresses.contains(&to);
             let from = |remote| from(remote) || (is_turned && own.may_be_from(flow, client, remote));
-            let servers = own.servers(Some(&place), flow, &from);
+            let servers = self.servers_of(own, Some(&place), flow, client, &from);
             return Some((place, servers));
         }
         let party = match self.holder_of_socket(to, protocol, port) {
@@ -157,7 +195,7 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
                 // What the server's host has itself is no address of a client of ours, though both may have the like.
                 let from = |remote| !claims.has(remote) && own.may_be_from(flow, client, remote);
                 let place = claims.behind(protocol, to, port, &from);
-                let servers = claims.servers(place.as_ref(), flow, &from);
+                let servers = self.servers_of(&claims, place.as_ref(), flow, client, &from);
                 let on_host = || Place { party: Party::Host(peer.clone()), netns: None, port };
                 return Some((place.unwrap_or_else(on_host), servers));
             }
@@ -165,6 +203,26 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
             Holder::Nobody => self.outside(to, true)?,
         };
         Some((Place { party, netns: None, port }, Box::default()))
+    }
+
+    /// Who all serve a flow, if they are several. Where they are of several containers, and others of this host may be the
+    /// clients of some of them, it is not known whose of whom.
+    fn servers_of(
+        &self,
+        claims: &Claims,
+        place: Option<&Place>,
+        flow: &Flow,
+        client: &Party,
+        from: &Visitor<'_>,
+    ) -> Box<[Party]> {
+        let servers = claims.servers(place, flow, from);
+        let is_one_place = place.is_some() || servers.windows(2).all(|two| runs_in(&two[0]) == runs_in(&two[1]));
+        if is_one_place {
+            return servers;
+        }
+        let clients = self.clients.get_or_init(|| clients(self.graph, self.own));
+        let is_alone = clients.get(&target(flow)).is_none_or(|known| *known == Some(runs_in(client)));
+        if is_alone { servers } else { Box::default() }
     }
 
     fn incoming(&mut self, flow: &Flow) -> Option<Edge> {
@@ -252,7 +310,7 @@ impl<'a, F: Fn(&PeerId) -> Option<Arc<Claims>>> Resolver<'a, F> {
         if is_server && index.is_front(address) {
             return None;
         }
-        if let Some((network, prefix)) = index.neighbourhood(address) {
+        if let Some((network, prefix)) = index.neighbourhood(&self.own.networks, address) {
             return Some(Party::Unknown { network, prefix });
         }
         (!index.is_local(address)).then_some(Party::Internet)

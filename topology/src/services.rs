@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use compiled::Compiled;
 pub use refused::Refused;
-pub(crate) use refused::refused;
+pub(crate) use refused::Verdicts;
 pub(crate) use shares::shared_out;
 
 pub use rule::{ICONS, NAME_BYTES_MAX, PATTERN_BYTES_MAX, Pattern, Rule, RuleError, TEXT_BYTES_MAX};

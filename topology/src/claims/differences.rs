@@ -1,5 +1,6 @@
 //! What others must ask again after a host's claims became others.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
@@ -20,6 +21,8 @@ pub(crate) struct Differences {
     pub(crate) doors: HashSet<Door>,
     /// Published ports that lead elsewhere.
     pub(crate) published: HashSet<(Protocol, u16)>,
+    /// Ports others were accepted at: whoever named one may have been led to any door of it.
+    pub(crate) came_by: HashSet<(Protocol, u16)>,
 }
 
 impl Differences {
@@ -29,7 +32,7 @@ impl Differences {
             networks: old.local != new.local || old.inhabited != new.inhabited,
             ..Self::default()
         };
-        let Self { addresses, doors, published, .. } = &mut differences;
+        let Self { addresses, doors, published, came_by, .. } = &mut differences;
         addresses.extend(old.addresses.symmetric_difference(&new.addresses));
         addresses.extend(old.masks.symmetric_difference(&new.masks));
         addresses.extend(old.fronts.symmetric_difference(&new.fronts));
@@ -39,15 +42,11 @@ impl Differences {
         differing(&old.accepted, &new.accepted, |door| doors.insert(door));
         differing(&old.published, &new.published, |outside| published.insert(outside));
         differing(&old.translated, &new.translated, |outside| published.insert(outside));
-        // Whoever named a port may have been led to any of its doors.
         for claims in [old, new] {
-            published.extend(
-                claims
-                    .came_by
-                    .iter()
-                    .filter(|(_, all)| all.iter().any(|door| doors.contains(door)))
-                    .map(|(port, _)| *port),
-            );
+            let moved = |all: &BTreeSet<Door>| all.iter().any(|door| doors.contains(door));
+            if !doors.is_empty() {
+                came_by.extend(claims.came_by.iter().filter(|(_, all)| moved(all)).map(|(port, _)| *port));
+            }
             published.extend(claims.leading_to(addresses, doors));
         }
         differences

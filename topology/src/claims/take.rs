@@ -12,7 +12,7 @@ use crate::fact::{Direction, Flow, Listener, Namespace, Owner};
 use crate::graph::HostGraph;
 use crate::id::Netns;
 
-/// Lengths of prefixes, in bits, that a namespace's network may have to be a network of ours.
+/// Lengths of prefixes, in bits, that a network may have to be one of ours: nobody has half the Internet.
 const NETWORK_V4: Range<u8> = 8..32;
 const NETWORK_V6: Range<u8> = 32..128;
 
@@ -22,8 +22,13 @@ impl Claims {
         for network in &graph.host.networks {
             let address = network.address.to_canonical();
             claims.addresses.insert(address);
-            if !address::is_link_scoped(address) {
-                claims.networks.insert(address::network(address, network.prefix));
+            let net = address::network(address, network.prefix);
+            let least = if address.is_ipv4() { NETWORK_V4.start } else { NETWORK_V6.start };
+            if !address::is_link_scoped(address) && network.prefix >= least {
+                claims.networks.insert(net);
+            }
+            if network.is_runtimes() {
+                claims.inhabited.insert(net);
             }
         }
         claims.local.clone_from(&claims.networks);
@@ -33,7 +38,8 @@ impl Claims {
         for namespace in graph.namespaces.values().filter(|it| Some(it.netns) != graph.host.netns) {
             claims.take_namespace(namespace);
         }
-        claims.inhabited = claims.nets_with_homes();
+        let with_homes = claims.nets_with_homes();
+        claims.inhabited.extend(with_homes);
         for listener in graph.listeners.values() {
             claims.take_listener(graph, listener);
         }
@@ -43,16 +49,15 @@ impl Claims {
         claims
     }
 
-    /// Costs the homes times the lengths of prefixes there are.
+    /// Of each home the smallest network it is in. Costs the homes times the lengths of prefixes there are.
     fn nets_with_homes(&self) -> BTreeSet<Net> {
         let shapes: BTreeSet<(bool, u8)> =
             self.local.iter().map(|(first, prefix)| (first.is_ipv4(), *prefix)).collect();
         let around = |home: &IpAddr| {
-            let (home, is_v4) = (*home, home.is_ipv4());
-            let shapes = shapes.iter().filter(move |shape| shape.0 == is_v4);
-            shapes.map(move |shape| address::network(home, shape.1)).filter(|net| self.local.contains(net))
+            let shapes = shapes.iter().rev().filter(|shape| shape.0 == home.is_ipv4());
+            shapes.map(|shape| address::network(*home, shape.1)).find(|net| self.local.contains(net))
         };
-        self.homes.keys().flat_map(around).collect()
+        self.homes.keys().filter_map(around).collect()
     }
 
     /// A namespace is one container's if all processes in it that run in a container run in that one. The container that
@@ -114,7 +119,7 @@ impl Claims {
     fn take_namespace(&mut self, namespace: &Namespace) {
         for network in &namespace.networks {
             let address = network.address.to_canonical();
-            // A network of one address says nothing of its neighbours, and nobody has half the Internet.
+            // A network of one address says nothing of its neighbours.
             let sizes = if address.is_ipv4() { NETWORK_V4 } else { NETWORK_V6 };
             if sizes.contains(&network.prefix) && !address::is_link_scoped(address) {
                 self.local.insert(address::network(address, network.prefix));

@@ -1,8 +1,8 @@
 //! Figures of connections: what the flows at both ends say, as one.
 //!
 //! Both ends count the same connections and bytes: the larger figure is of the one that missed less. But a server's flow is of
-//! all who came from an address, clients that are gone among them: where the client's host counts each connection that ends,
-//! its word is taken for how many there were. A round trip is the client's, as it is the one who waits; segments sent again
+//! all who came from an address, clients that are gone among them: where the client's host has counted each connection that
+//! ended, its word is taken for how many there were. A round trip is the client's, as it is the one who waits; segments sent again
 //! add up, since each end sends its own.
 
 mod pools;
@@ -13,7 +13,7 @@ use foldhash::HashMap;
 use serde::{Serialize, Serializer};
 
 use crate::cluster::{Cluster, HostEntry};
-use crate::fact::{Direction, Evidence, Flow, Protocol};
+use crate::fact::{Direction, Evidence, Flow, Protocol, Status};
 use crate::id::{PeerId, Timestamp};
 use crate::life::{Life, Stale};
 use crate::resolve::{Relation, Told};
@@ -126,10 +126,12 @@ impl Account<'_> {
         }
     }
 
-    /// Whether the flow's host counts each of its connections, and is heard of.
+    /// Whether the flow's host has counted each of its connections since it is there, and is heard of.
     fn is_complete(&self) -> bool {
         let Self { entry, flow, .. } = self;
-        entry.life.is_live() && flow.key.protocol == Protocol::Tcp && entry.graph.status.counts_every_end()
+        let has_lost = || entry.gauges.host().next_back().and_then(|block| block.lost(Status::EBPF)).unwrap_or(0) > 0;
+        let is_counted = flow.key.protocol == Protocol::Tcp && entry.graph.status.counts_every_end();
+        is_counted && entry.life.is_live() && !has_lost()
     }
 }
 

@@ -45,7 +45,10 @@ impl Asked {
             let claims = [old, new].into_iter().filter(|claims| claims.has(*address));
             let mut doors = claims.clone().filter_map(|claims| claims.door(*address, *protocol, *port));
             let is_published = differences.published.contains(&(*protocol, *port)) && claims.clone().next().is_some();
-            is_published || doors.any(|door| differences.doors.contains(&door))
+            let is_by_port = || claims.clone().any(|claims| claims.is_by_port(*address));
+            is_published
+                || doors.any(|door| differences.doors.contains(&door))
+                || (differences.came_by.contains(&(*protocol, *port)) && is_by_port())
         };
         differences.host || self.sockets.iter().any(leads_elsewhere)
     }

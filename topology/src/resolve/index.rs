@@ -111,11 +111,20 @@ impl Index {
         address::is_link_scoped(address) || self.local.have(address)
     }
 
-    /// The network in which an address that no host has is somebody's we do not know: one that hosts are in themselves, and
-    /// only they. Of several the smallest.
-    pub(super) fn neighbourhood(&self, address: IpAddr) -> Option<Net> {
-        let net = self.networks.of(address).filter(|net| address::is_of_one(*net, address))?;
-        (!address::is_link_scoped(address) && !self.inhabited.have(address)).then_some(net)
+    /// The network in which an address that no host has is somebody's we do not know: one of the asking host's `own`, or else
+    /// of others'; of several the smallest, if hosts themselves are in it and only they. A private address in none of them is
+    /// in its block.
+    pub(super) fn neighbourhood(&self, own: &BTreeSet<Net>, address: IpAddr) -> Option<Net> {
+        if address::is_link_scoped(address) {
+            return None;
+        }
+        if !self.local.have(address) {
+            return address::private_block(address);
+        }
+        let own = own.iter().filter(|net| address::contains(**net, address)).max_by_key(|net| net.1).copied();
+        let net = own.or_else(|| self.networks.of(address)).filter(|net| address::is_of_one(*net, address))?;
+        let is_inhabited = self.inhabited.of(address).is_some_and(|inhabited| inhabited.1 >= net.1);
+        (!is_inhabited).then_some(net)
     }
 
     /// Whether an address that no host has stands for something on one: where it leads is that host's business, and it is not

@@ -91,8 +91,7 @@ pub(crate) fn wrong(cluster: &Cluster) -> Vec<String> {
 }
 
 /// Lines of a host that connects to the other one and to itself in every way there is: ports lead to several containers,
-/// processes serve without a listener, clients are masqueraded and not. One process is all its clients: of several that look
-/// alike to a server, relations leave out those that another explains better, which views cannot know.
+/// processes serve without a listener, clients are masqueraded and not. `client` is all its clients.
 fn lines(own: u8, other: u8, client: u32) -> Vec<String> {
     let addresses = [format!("10.0.0.{own}"), format!("10.0.0.{other}"), "172.17.0.1".into(), "172.17.0.3".into()];
     let unknown = ["10.0.0.9", "172.17.0.9", "203.0.113.9", "10.0.0.100"].map(str::to_owned);
@@ -135,12 +134,46 @@ fn things(own: u8, listening: &[usize]) -> String {
 fn two_hosts() -> impl Strategy<Value = String> {
     let host = |own: u8, other: u8| {
         let listening = prop::sample::subsequence((0..7).collect::<Vec<usize>>(), 0..=7);
-        let lines = prop::sample::select(vec![20, 30, 32])
-            .prop_flat_map(move |client| prop::sample::subsequence(lines(own, other, client), 1..12));
+        // Of two clients that look alike to several servers it is not known whose of whom.
+        let both = move |(one, two)| [lines(own, other, one), lines(own, other, two)].concat();
+        let clients = (prop::sample::select(vec![20, 30, 32]), prop::sample::select(vec![20, 30, 32]));
+        let lines = clients.prop_flat_map(move |clients| prop::sample::subsequence(both(clients), 1..14));
         (listening, lines)
             .prop_map(move |(listening, lines)| format!("{}{}", things(own, &listening), lines.join("\n")))
     };
     (host(1, 2), host(2, 1)).prop_map(|(a, b)| format!("{a}\n{b}"))
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_not_drawn() {
+    let balanced = "host 1 10.0.0.1/24
+        process 20 curl
+        process 21 wget
+        flow 20 -> 10.0.0.2:8090
+        flow 21 -> TARGET:8090
+        host 2 10.0.0.2/24 172.18.0.1/16
+        container one 172.18.0.3 init=31
+        container two 172.18.0.4 init=32
+        container three 172.18.0.5 init=33
+        process 31 oned in one
+        process 32 twod in two
+        process 33 threed in three listen 8090
+        flow 31:80 <- 10.0.0.1 via 10.0.0.2:8090
+        flow 32:80 <- 10.0.0.1 via 10.0.0.2:8090
+        flow 33:8090 <- 10.0.0.1";
+    let cases = [
+        // Another service on that port, which nobody translates to.
+        ("172.18.0.5", "curl -> oned, curl -> twod, wget -> threed"),
+        // Each may have reached one of them alone.
+        ("10.0.0.2", ""),
+    ];
+    for (target, want) in cases {
+        let cluster = cluster(&balanced.replace("TARGET", target));
+        assert_eq!(wrong(&cluster), Vec::<String>::new(), "{target}\n{}", relations(&cluster));
+        let drawn = drawn(&View::of(&cluster, Kind::ProcessesByName, Options::default()));
+        let drawn: Vec<String> = drawn.iter().map(|(from, to)| format!("{from} -> {to}")).collect();
+        assert_eq!(drawn.join(", "), want, "{target}\n{}", relations(&cluster));
+    }
 }
 
 proptest! {

@@ -224,13 +224,22 @@ fn the_figure_of_the_end_that_missed_less_is_taken() {
 
 #[test]
 fn a_client_whose_host_counts_every_end_knows_how_many_there_were() {
+    let (ok, degraded) = (Some(SourceState::Ok), Some(SourceState::Degraded));
     let cases = [
-        ("it may have missed some", None, "1/501 -/- - -"),
-        ("it lost some", Some(SourceState::Degraded), "1/501 -/- - -"),
-        ("the server counts others that have gone", Some(SourceState::Ok), "1/1 -/- - -"),
+        ("it may have missed some", None, 0, 60, "1/501 -/- - -"),
+        ("it loses some", degraded, 0, 60, "1/501 -/- - -"),
+        ("it has lost some", ok, 1, 60, "1/501 -/- - -"),
+        ("it was started anew", ok, 0, 50, "1/501 -/- - -"),
+        ("the server counts others that have gone", ok, 0, 60, "1/1 -/- - -"),
+        ("it was a moment later", ok, 0, 58, "1/1 -/- - -"),
     ];
-    for (case, state, want) in cases {
+    for (case, state, lost, age, want) in cases {
         let mut writer = told(SHOP, "a 1 open=1 opened=1\na 2 open=1 opened=501");
+        for (serial, age) in [(1, age), (2, 60)] {
+            amend(&mut writer, "a", serial, |flow| flow.first_seen = Timestamp(NOW.0 - 1000 * age));
+        }
+        let block = HostGauges { at: NOW, probe_lost: vec![(Status::EBPF.into(), lost)], ..HostGauges::default() };
+        writer.apply(&peer("a"), [Change::put(Fact::Gauges(Gauges::Host(block)))]);
         let source = |state| (Status::EBPF.into(), Source { state, mode: String::new(), reason: String::new() });
         let status = Status { sources: state.map(source).into_iter().collect() };
         writer.apply(&peer("a"), [Change::put(Fact::Status(status))]);

@@ -100,8 +100,9 @@ pub(crate) fn peer(host: &str) -> PeerId {
 }
 
 fn network(text: &str) -> Network {
+    let (text, interface) = text.split_once('@').unwrap_or((text, "eth0"));
     let (ip, prefix) = text.split_once('/').expect("address/prefix");
-    Network { interface: "eth0".into(), address: address(ip), prefix: prefix.parse().expect("bits") }
+    Network { interface: interface.into(), address: address(ip), prefix: prefix.parse().expect("bits") }
 }
 
 /// Without a `/udp` or a `udp/`.

@@ -103,19 +103,21 @@ fn rules_that_are_not_used_are_told_of_the_host_they_came_from() {
     let suffix = |name: &str| named(Pattern::Suffix(name.into()));
     let regexes = |of: &str, count| (0..count).map(|n| named(Pattern::Regex(format!("{of}{n}")))).collect::<Vec<_>>();
     let suffixes = |of: &str, count| (0..count).map(|n| suffix(&format!("{of}{n}"))).collect::<Vec<_>>();
-    let all = "all hosts' taken together";
+    let (of, together) = ("this host's rule", "as those of all hosts count together");
     let cases = [
         (vec![suffix("a")], vec![suffix("a"), suffix("b")], [None, None]),
         (
             vec![suffix("a"), suffix("..")],
             vec![suffix("b")],
-            [Some(format!("one rule is not used, {all}: rule 2: \"..\" is no suffix of a DNS name")), None],
+            [Some("one of this host's rules is not used: rule 2: \"..\" is no suffix of a DNS name".to_owned()), None],
         ),
         (
             regexes("a", 150),
             regexes("b", 20),
             [
-                Some(format!("70 rules are not used, {all}; the first: rule 81: more than 100 regular expressions")),
+                Some(format!(
+                    "70 of {of}s are not used, {together}; the first: rule 81: more than 100 regular expressions"
+                )),
                 None,
             ],
         ),
@@ -123,8 +125,8 @@ fn rules_that_are_not_used_are_told_of_the_host_they_came_from() {
             suffixes("a", 600),
             suffixes("b", 501),
             [
-                Some(format!("100 rules are not used, {all}; the first: rule 501: more than 1000 rules")),
-                Some(format!("one rule is not used, {all}: rule 501: more than 1000 rules")),
+                Some(format!("100 of {of}s are not used, {together}; the first: rule 501: more than 1000 rules")),
+                Some(format!("one of {of}s is not used, {together}: rule 501: more than 1000 rules")),
             ],
         ),
     ];

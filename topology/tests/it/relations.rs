@@ -623,6 +623,41 @@ fn who_is_unknown_is_so_by_network() {
             "",
         ),
         (
+            "the asking host's own network comes before a smaller one of another",
+            "host a 10.0.0.1/24
+            process 20 curl
+            flow 20 -> 10.0.0.200:80
+            host b 10.0.0.130/25",
+            "curl@a -> unknown 10.0.0.0/24 tcp 80 at 10.0.0.200 [a1||]",
+        ),
+        (
+            "where containers live in a part of a network, the rest is machines' and a smaller network elsewhere too",
+            "host a 192.168.1.1/24 192.168.0.1/16 192.168.16.1/20
+            container web 192.168.16.2
+            process 20 curl
+            flow 20 -> 192.168.1.9:80
+            flow 20 -> 192.168.99.9:80
+            flow 20 -> 192.168.17.9:80",
+            "curl@a -> unknown 192.168.1.0/24 tcp 80 at 192.168.1.9 [a1||]
+            curl@a -> unknown 192.168.0.0/16 tcp 80 at 192.168.99.9 [a2||]",
+        ),
+        (
+            "a private address of no network we know is of its block; half the Internet is nobody's network",
+            "host a 10.0.0.1/32 128.0.0.1/1 2001::1/16 172.17.0.1/16@docker0
+            process 20 curl
+            flow 20 -> 10.9.0.7:80
+            flow 20 -> 100.64.1.1:80
+            flow 20 -> [fd00::9]:80
+            flow 20 -> 203.0.113.9:80
+            flow 20 -> [2001:db8::9]:80
+            flow 20 -> 172.17.0.9:80",
+            "curl@a -> unknown 10.0.0.0/8 tcp 80 at 10.9.0.7 [a1||]
+            curl@a -> unknown 100.64.0.0/10 tcp 80 at 100.64.1.1 [a2||]
+            curl@a -> Internet tcp 80 at 203.0.113.9 [a4||]
+            curl@a -> Internet tcp 80 at 2001:db8::9 [a5||]
+            curl@a -> unknown fc00::/7 tcp 80 at fd00::9 [a3||]",
+        ),
+        (
             "two hosts have it, or a balancer stands before it: nobody",
             "host a 10.0.0.1/24
             process 20 curl
@@ -754,11 +789,22 @@ fn a_relation_both_ends_tell_of_is_confirmed_if_both_tell_of_several() {
         process 31 nginx in two listen 80
         flow 30:80 <- 10.0.0.1 via 10.0.0.2:80
         flow 31:80 <- 10.0.0.1 via 10.0.0.2:80";
-    let want = "curl@a -> one/nginx@b tcp 80 at 10.0.0.2 [||a1 b1] confirmed
-        curl@a -> two/nginx@b tcp 80 at 10.0.0.2 [||a1 b2] confirmed
-        wget@a -> one/nginx@b tcp 80 at 10.0.0.2 [||a2 b1] confirmed
-        wget@a -> two/nginx@b tcp 80 at 10.0.0.2 [||a2 b2] confirmed";
+    let one_client =
+        text.replace("flow 21", "flow 20").replace("10.0.0.2:80\n        host", "10.0.0.2:443\n        host");
+    let want = "curl@a -> one/nginx@b tcp 80 at 10.0.0.2 [|b1|a1] confirmed
+        curl@a -> two/nginx@b tcp 80 at 10.0.0.2 [|b2|a1] confirmed
+        curl@a -> @b tcp 443 at 10.0.0.2 [a2||]";
+    check("one client at a balanced port", &one_client, want);
+    // Whose of whom is not known: curl may have reached the one alone, and wget the other.
+    let want = "curl@a -> @b tcp 80 at 10.0.0.2 [a1||]
+        wget@a -> @b tcp 80 at 10.0.0.2 [a2||]
+        @a -> one/nginx@b tcp 80 at 10.0.0.1 [|b1|]
+        @a -> two/nginx@b tcp 80 at 10.0.0.1 [|b2|]";
     check("two clients at a balanced port", text, want);
+    let servers = text.replace("in two", "in one");
+    let want = "curl@a -> one/nginx@b tcp 80 at 10.0.0.2 [a1||b1 b2] confirmed
+        wget@a -> one/nginx@b tcp 80 at 10.0.0.2 [a2||b1 b2] confirmed";
+    check("two clients of two workers of one container", &servers, want);
 }
 
 #[test]

@@ -3,8 +3,12 @@
 
 use foldhash::HashMap;
 
-use super::{Account, Figures};
+use super::{Account, Figures, known};
 use crate::fact::{Direction, Flow};
+use crate::id::Timestamp;
+
+/// How much later than the server's end a client's may see the same connection for the first time, in milliseconds.
+const LATER_MS: u64 = 5_000;
 
 /// Figures of the same connections, as the clients have them and as the servers do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,16 +17,24 @@ pub(super) struct Sides {
     servers: Figures,
     /// Whether a client's host may have missed connections.
     is_partial: bool,
+    /// Since when all clients are known, and since when some server is: a host that was started anew has counted less.
+    clients_since: Option<Timestamp>,
+    servers_since: Option<Timestamp>,
 }
 
 impl Sides {
     pub(super) fn take(&mut self, account: &Account<'_>) {
+        let since = super::first_seen(account.entry, account.flow);
         let side = match account.flow.key.direction {
             Direction::Outgoing => {
-                self.is_partial |= !account.is_complete();
+                self.is_partial |= !account.is_complete() || since.is_none();
+                self.clients_since = known(self.clients_since, since, Ord::max);
                 &mut self.clients
             }
-            Direction::Incoming => &mut self.servers,
+            Direction::Incoming => {
+                self.servers_since = known(self.servers_since, since, Ord::min);
+                &mut self.servers
+            }
         };
         *side = side.plus(account.figures());
     }
@@ -32,11 +44,15 @@ impl Sides {
             clients: self.clients.plus(other.clients),
             servers: self.servers.plus(other.servers),
             is_partial: self.is_partial || other.is_partial,
+            clients_since: known(self.clients_since, other.clients_since, Ord::max),
+            servers_since: known(self.servers_since, other.servers_since, Ord::min),
         }
     }
 
     pub(super) fn joined(self) -> Figures {
-        Figures::joined(self.clients, !self.is_partial, self.servers)
+        let is_later = |(clients, servers): (Timestamp, Timestamp)| clients.0 > servers.0.saturating_add(LATER_MS);
+        let is_late = self.clients_since.zip(self.servers_since).is_some_and(is_later);
+        Figures::joined(self.clients, !self.is_partial && !is_late, self.servers)
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) struct End {
 }
 
 impl End {
+    /// Its container, or itself if it is in none.
+    pub(super) fn runs_in(self) -> Ident {
+        self.container.map_or(self.ident, Ident::Container)
+    }
+
     /// Whether the other one is a part of this one, so that both may be the same, the other better known.
     pub(super) fn has(self, other: Self) -> bool {
         match (self.ident, other.ident) {

@@ -195,7 +195,8 @@ impl<'a> Reports<'a> {
             (Some(_), _) => heard.flow.via.is_none_or(|via| told.names(via.port())),
             (None, Ident::Host(_)) => {
                 let is_named = |via: IpAddr| via.to_canonical() == told.edge.remote.to_canonical();
-                heard.named() == told.edge.port && heard.flow.via.is_none_or(|via| is_named(via.ip()))
+                let is_hosts = || self.sources[heard.host].claims.is_host_netns(heard.flow.netns);
+                heard.named() == told.edge.port && heard.flow.via.map_or_else(is_hosts, |via| is_named(via.ip()))
             }
             (None, _) => told.server.container == heard.server.container,
         };
@@ -212,6 +213,13 @@ impl<'a> Reports<'a> {
         // On one host only what was published is masqueraded, on its way back in.
         let is_turned = || claims.addresses.contains(&told.edge.remote.to_canonical());
         claims.is_from(told.flow, client, remote) || (is_turned() && claims.may_be_from(told.flow, client, remote))
+    }
+
+    /// Whether all clients a server's report may be of are one, with what runs in one container as one.
+    pub(super) fn is_of_one_client(&self, heard: &Heard<'a>) -> bool {
+        let mut clients = heard.candidates.iter().map(|told| self.told[*told].client.runs_in());
+        let first = clients.next();
+        clients.all(|client| Some(client) == first)
     }
 
     /// Whether a server's report is the other half of one relation only.

@@ -14,15 +14,15 @@ pub(super) struct Strangers {
 
 impl Strangers {
     /// Those of `remotes` that no namespace with these `networks` has. One that was ours stays so for as long as it is a
-    /// remote address: the container that had it is mostly gone before the flows that led to it. The rest of a network of
-    /// Docker's is ours too, that of any other is not: in the LAN, others have names.
+    /// remote address: the container that had it is mostly gone before the flows that led to it. The rest of a network of a
+    /// runtime's is ours too, that of any other is not: in the LAN, others have names.
     pub(super) fn among<'a>(
         &mut self,
         remotes: BTreeSet<IpAddr>,
         networks: impl Iterator<Item = &'a Network> + Clone,
     ) -> BTreeSet<IpAddr> {
         let own: HashSet<IpAddr> = networks.clone().map(|network| network.address.to_canonical()).collect();
-        let bridges: Vec<&Network> = networks.filter(|network| is_dockers(&network.interface)).collect();
+        let bridges: Vec<&Network> = networks.filter(|network| network.is_runtimes()).collect();
         let is_ours = |address: &IpAddr| {
             own.contains(address)
                 || self.ours.contains(address)
@@ -32,13 +32,6 @@ impl Strangers {
         self.ours = ours;
         strangers
     }
-}
-
-/// Whether an interface is one of the bridges Docker makes: `docker0`, and `br-` with the first half of a network's id.
-/// Others called `br-…` may be bridges to the LAN.
-fn is_dockers(interface: &str) -> bool {
-    let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    interface == "docker0" || interface.strip_prefix("br-").is_some_and(is_id)
 }
 
 #[cfg(test)]
