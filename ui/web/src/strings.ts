@@ -126,6 +126,7 @@ export const strings = {
   emptyEdges:
     "Whatever connects shows as a line between two nodes: point at one for its figures, click it for all.",
   emptyOn: (host: string): string => `on ${host}`,
+  list: (names: readonly string[]): string => names.join(", "),
 
   detailsLabel: (name: string): string => `Details of ${name}`,
   detailsLoading: "Loading details…",

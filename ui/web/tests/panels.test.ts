@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseNode, type Metric } from "../src/model/protocol";
-import { disabledOf, problemsOf } from "../src/model/sources";
+import { alike, disabledOf, problemsOf } from "../src/model/sources";
 import { recent, sparkline } from "../src/panels/sparkline";
 import { clickSort, defaultSort, NAME, sortRows } from "../src/panels/table";
 
@@ -111,4 +111,21 @@ test("sources that give nothing come before those that give less", () => {
   probe.sources.push(chosen);
   expect(disabledOf([probe]).map((entry) => entry.source.name)).toEqual(["d"]);
   expect(problemsOf([probe]).map((problem) => problem.source.name)).toEqual(["c", "b"]);
+  const other = {
+    ...probe,
+    id: "q",
+    hostname: "other",
+    sources: [{ ...source("b", "degraded"), reason: "else" }, source("c", "off")],
+  };
+  const groups = alike(problemsOf([probe, other])).map(({ source, hosts }) => [
+    source.name,
+    source.reason,
+    hosts,
+  ]);
+  const own = probe.hostname;
+  expect(groups).toEqual([
+    ["c", "", [own, "other"]],
+    ["b", "", [own]],
+    ["b", "else", ["other"]],
+  ]);
 });

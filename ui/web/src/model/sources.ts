@@ -17,6 +17,18 @@ export function problemsOf(probes: readonly Probe[]): Problem[] {
   return problems.sort((a, b) => Number(a.source.state !== "off") - Number(b.source.state !== "off"));
 }
 
+/** Problems that are the same on several hosts as one, with all their names; in the order of the first of each. */
+export function alike(problems: readonly Problem[]): { source: Source; hosts: string[] }[] {
+  const groups = new Map<string, { source: Source; hosts: string[] }>();
+  for (const { probe, source } of problems) {
+    const key = [source.name, source.state, source.reason].join("\n");
+    const group = groups.get(key);
+    if (group) group.hosts.push(probe.hostname);
+    else groups.set(key, { source, hosts: [probe.hostname] });
+  }
+  return [...groups.values()];
+}
+
 /** Sources that were switched off by choice. */
 export function disabledOf(probes: readonly Probe[]): Problem[] {
   return sources(probes).filter(({ source }) => isDisabled(source));
