@@ -99,7 +99,7 @@ impl Summary {
             rank,
             shape: shape(&node.id),
             tag: "",
-            icon: icon(&node.subject),
+            icon: icon(node),
             stack: matches!(node.subject, Subject::Group { .. }) || matches!(node.id, NodeId::Uncontained(_)),
             pseudo: node.id.is_pseudo(),
             stale: node.life.stale(),
@@ -127,9 +127,12 @@ fn shape(id: &NodeId) -> &'static str {
     }
 }
 
-fn icon(subject: &Subject) -> Option<String> {
-    let Subject::Service { service } = subject else { return None };
-    service.icon.as_deref().map(str::to_owned)
+fn icon(node: &Node) -> Option<String> {
+    match (&node.id, &node.subject) {
+        (NodeId::Unknown(..), _) => Some("unknown".to_owned()),
+        (_, Subject::Service { service }) => service.icon.as_deref().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// A node's two label lines alone.
@@ -208,7 +211,7 @@ fn of_pseudo(id: &NodeId, host: Option<&Host>) -> Labels {
     let (label, minor) = match id {
         NodeId::InternetIn => ("The Internet", "Inbound connections".to_owned()),
         NodeId::InternetOut => ("The Internet", "Outbound connections".to_owned()),
-        NodeId::Unknown(network, prefix) => ("Unknown addresses", format!("{network}/{prefix}")),
+        NodeId::Unknown(network, prefix) => ("Unknown hosts", format!("{network}/{prefix}")),
         _ => ("Uncontained", host.map(|host| host.name.clone()).unwrap_or_default()),
     };
     Labels { label: label.into(), minor, rank: id.to_string() }

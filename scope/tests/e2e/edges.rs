@@ -234,7 +234,7 @@ fn expect_edge(peer: &Peer, from: &str, to: &str) {
 /// The edges but those of the peer itself, which the test talks to from an address that no host has.
 fn edges_of_others(view: &View) -> BTreeSet<(&str, &str)> {
     let mut edges = view.edges();
-    edges.retain(|(from, to)| *from != PEER && *to != PEER && (*from, *to) != ("Unknown addresses", "Uncontained"));
+    edges.retain(|(from, to)| *from != PEER && *to != PEER && (*from, *to) != ("Unknown hosts", "Uncontained"));
     edges
 }
 

@@ -106,7 +106,7 @@ fn a_killed_host_is_stale_on_the_others_and_back_as_itself_after_a_restart() {
     });
     let changes = watch.take_changes();
     // Who looks at the peers is a node too.
-    let is_known = |label: &str| NAMES.contains(&label) || label == "Unknown addresses";
+    let is_known = |label: &str| NAMES.contains(&label) || label == "Unknown hosts";
     let stays = |change: &Change| matches!(change, Change::Update(label) if is_known(label));
     assert!(changes.iter().all(stays), "each node stays where it is: {changes:?}");
     wait_for("the second run of the same peer", MEET_BOUND, || {

@@ -52,7 +52,7 @@ fn unknown_addresses_of_a_network_are_a_node_of_every_view() {
     let id = NodeId::Unknown([10, 0, 0, 0].into(), 24);
     for kind in Kind::ALL {
         let summary = Detail::of(&cluster, kind, &id, NOW).expect("a node of every view").summary;
-        assert_eq!((&*summary.label, &*summary.label_minor), ("Unknown addresses", "10.0.0.0/24"), "{kind:?}");
+        assert_eq!((&*summary.label, &*summary.label_minor), ("Unknown hosts", "10.0.0.0/24"), "{kind:?}");
         assert_eq!((summary.shape, summary.pseudo), ("cloud", true), "{kind:?}");
     }
     assert_snapshot!(connections(&cluster, Kind::Hosts, &id), @r#"

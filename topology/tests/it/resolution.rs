@@ -187,8 +187,8 @@ fn an_address_two_parties_have_makes_no_edge() {
         flow 20 -> 169.254.169.254:80
     ";
     assert_snapshot!(containers(text), @r#"
-    Uncontained (a) squares -> Unknown addresses (10.0.0.0/24)
-    Unknown addresses (10.0.0.0/24) cloud
+    Uncontained (a) squares -> Unknown hosts (10.0.0.0/24)
+    Unknown hosts (10.0.0.0/24) cloud
     one (a) hexagon
     two (a) hexagon
     "#);
@@ -257,8 +257,8 @@ fn hosts_may_come_in_any_order_and_leave() {
     assert_eq!(draw(&writer.cluster(), Kind::Containers, ""), want);
     writer.forget(&crate::fixture::peer("b"));
     assert_snapshot!(draw(&writer.cluster(), Kind::Containers, ""), @r#"
-    Unknown addresses (10.0.0.0/24) cloud
-    client (a) hexagon -> Unknown addresses (10.0.0.0/24)
+    Unknown hosts (10.0.0.0/24) cloud
+    client (a) hexagon -> Unknown hosts (10.0.0.0/24)
     "#);
 }
 

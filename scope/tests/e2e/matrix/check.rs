@@ -145,7 +145,7 @@ pub(super) fn edge_between(api: &Api, world: &World, from: &str, to: &str) -> Re
 pub(super) const INTERNET: &str = "The Internet";
 
 /// Machines without a peer in the hosts' own network; the tests look from there too.
-const UNKNOWN: &str = "Unknown addresses";
+const UNKNOWN: &str = "Unknown hosts";
 
 /// The edges of a view of containers, but those to the peers themselves.
 pub(super) fn container_edges(view: &View, world: &World) -> Edges {

@@ -5,7 +5,7 @@ use super::mode::Mode;
 use super::world::World;
 use crate::harness::lab::Lab;
 
-/// Who connects to whom, by name: a container's, `host/uncontained`, `The Internet` or `Unknown addresses`; of processes `container/process` or
+/// Who connects to whom, by name: a container's, `host/uncontained`, `The Internet` or `Unknown hosts`; of processes `container/process` or
 /// `host/process`.
 pub(super) type Edge = (&'static str, &'static str);
 

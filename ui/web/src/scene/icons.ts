@@ -1,4 +1,4 @@
-/** Marks of known services outside, by the name their rule gives: drawn in the cloud in place of its arrow. */
+/** Marks of what is outside and known, by the name its rule gives, or known not to be: drawn in the cloud in place of its arrow. */
 import type { Strokes } from "./glyphs";
 
 type Stroke = Strokes[number];
@@ -52,6 +52,7 @@ const MARKS: Readonly<Record<string, Strokes>> = {
   registry: lines("0 -9 9 -4 0 1 -9 -4 0 -9|-9 0 0 5 9 0|-9 4 0 9 9 4"),
   storage: [...arc(0, -6, 8, 3), ...lines("-8 -6 -5.5 8 5.5 8 8 -6")],
   time: [...arc(0, 0, 9, 9), ...lines("0 -5 0 0 4 3")],
+  unknown: [...arc(0, -4.5, 5, 4.5, 4, 10), ...lines("0 0 0 4|0 8 0 9.5")],
 };
 
 /** The mark of a service; `null` for one this page does not know. */

@@ -31,8 +31,8 @@ pub(crate) const TO_BYSTANDER: Row = Row::still(
     },
     &[Case {
         what: "a container to a machine of the hosts' own network that runs no peer",
-        edges: &[("client", "Unknown addresses")],
-        processes: Processes::Exactly(&[("client/nc", "Unknown addresses")]),
+        edges: &[("client", "Unknown hosts")],
+        processes: Processes::Exactly(&[("client/nc", "Unknown hosts")]),
         expected: one_sided("no peer runs at the other end"),
     }],
 );
