@@ -19,7 +19,7 @@ pub(super) const ROWS_MAX: usize = 1000;
 
 /// What a row may have. Port and count are always there; of the others those that some row has. What may be long comes after
 /// the rates: a panel has room for the first few.
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 14] = [
     column("port", "Port", false, "number"),
     column("count", "Count", true, "number"),
     column("protocol", "Protocol", false, ""),
@@ -30,7 +30,10 @@ const COLUMNS: [Column; 11] = [
     column("retransmits", "Retransmits", false, "number"),
     column("remote", "Remote", false, ""),
     column("name", "DNS name", false, ""),
+    column("confirmed", "Told by", false, ""),
+    column("first_seen", "First seen", false, "datetime"),
     column("last_seen", "Last seen", false, "datetime"),
+    column("seen_by", "How seen", false, ""),
 ];
 
 /// What makes connections one row: the other end, port and protocol, and the address of who is outside the cluster.
@@ -115,7 +118,9 @@ fn columns(rows: &[Connection]) -> Vec<Column> {
 
 fn cells(key: &Key, row: &Row, with_protocol: bool, turned: impl Fn(Figures) -> Figures) -> Vec<Cell> {
     let (_, port, protocol, address) = key;
-    let figures = turned(row.tally.figures());
+    let traffic = row.tally.traffic();
+    let figures = turned(traffic.figures);
+    let ends = if traffic.confirmed { "both ends" } else { "one end" };
     let values = [
         ("port", Some(port.to_string())),
         ("count", figures.open.map(|open| open.to_string())),
@@ -127,7 +132,10 @@ fn cells(key: &Key, row: &Row, with_protocol: bool, turned: impl Fn(Figures) -> 
         ("retransmits", figures.retransmits.map(|count| count.to_string())),
         ("remote", address.map(|address| address.to_string())),
         ("name", row.name.clone()),
-        ("last_seen", row.tally.last_seen().map(|at| at.to_string())),
+        ("confirmed", Some(ends.to_owned())),
+        ("first_seen", traffic.first_seen.map(|at| at.to_string())),
+        ("last_seen", traffic.last_seen.map(|at| at.to_string())),
+        ("seen_by", Some(traffic.seen_by.join(", ")).filter(|sources| !sources.is_empty())),
     ];
     values.into_iter().filter_map(|(id, value)| Some(Cell { id, value: value? })).collect()
 }

@@ -268,10 +268,6 @@ impl Tally {
         self.life.and_then(Life::stale)
     }
 
-    pub(super) fn last_seen(&self) -> Option<Timestamp> {
-        self.last_seen
-    }
-
     pub(super) fn traffic(&self) -> Traffic {
         Traffic {
             figures: self.figures(),

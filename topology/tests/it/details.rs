@@ -47,9 +47,9 @@ fn a_container_has_its_parents_processes_and_connections() {
     in containers-by-image nginx
     in hosts a
     Processes: nginx, worker
-    Inbound client port=80 count=20
-    Inbound The Internet port=80 count=30 remote=198.51.100.7
-    Inbound The Internet port=80 count=40 remote=198.51.100.8
+    Inbound client port=80 count=20 confirmed=both ends first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=30 remote=198.51.100.7 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=40 remote=198.51.100.8 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
 }
 
@@ -60,9 +60,9 @@ fn a_process_is_part_of_its_container_image_and_host() {
     in containers web
     in containers-by-image nginx
     in hosts a
-    Inbound curl port=80 count=20
-    Inbound The Internet port=80 count=30 remote=198.51.100.7
-    Inbound The Internet port=80 count=40 remote=198.51.100.8
+    Inbound curl port=80 count=20 confirmed=both ends first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=30 remote=198.51.100.7 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=40 remote=198.51.100.8 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
 }
 
@@ -73,11 +73,11 @@ fn a_host_has_its_containers_processes_and_images() {
     Containers: client, web
     Processes: backup, curl, nginx, worker
     Container images: busybox, nginx
-    Inbound a port=80 count=20
-    Inbound The Internet port=80 count=30 remote=198.51.100.7
-    Inbound The Internet port=80 count=40 remote=198.51.100.8
-    Outbound a port=80 count=20
-    Outbound The Internet port=443 count=50 remote=203.0.113.5
+    Inbound a port=80 count=20 confirmed=both ends first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=30 remote=198.51.100.7 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=40 remote=198.51.100.8 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Outbound a port=80 count=20 confirmed=both ends first_seen=2027-01-15T08:00:00Z
+    Outbound The Internet port=443 count=50 remote=203.0.113.5 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
 }
 
@@ -87,19 +87,19 @@ fn groups_and_pseudo_nodes_have_members_and_connections() {
     nginx: 1 container
     Containers: web
     Processes: nginx, worker
-    Inbound busybox port=80 count=20
-    Inbound The Internet port=80 count=30 remote=198.51.100.7
-    Inbound The Internet port=80 count=40 remote=198.51.100.8
+    Inbound busybox port=80 count=20 confirmed=both ends first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=30 remote=198.51.100.7 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Inbound The Internet port=80 count=40 remote=198.51.100.8 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
     assert_snapshot!(relations(Kind::Containers, &NodeId::Uncontained(peer("a"))), @r#"
     Uncontained: a
     Processes: backup
-    Outbound The Internet port=443 count=50 remote=203.0.113.5
+    Outbound The Internet port=443 count=50 remote=203.0.113.5 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
     assert_snapshot!(relations(Kind::Containers, &NodeId::InternetIn), @r#"
     The Internet: Inbound connections
-    Outbound web port=80 count=30 remote=198.51.100.7
-    Outbound web port=80 count=40 remote=198.51.100.8
+    Outbound web port=80 count=30 remote=198.51.100.7 confirmed=one end first_seen=2027-01-15T08:00:00Z
+    Outbound web port=80 count=40 remote=198.51.100.8 confirmed=one end first_seen=2027-01-15T08:00:00Z
     "#);
 }
 

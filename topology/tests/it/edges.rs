@@ -387,21 +387,24 @@ fn rows_have_the_columns_that_some_row_has() {
         a 4 open=1 opened=1
     ",
     );
-    amend(&mut writer, "a", 4, |flow| flow.key.protocol = Protocol::Udp);
+    amend(&mut writer, "a", 4, |flow| {
+        flow.key.protocol = Protocol::Udp;
+        flow.evidence = Evidence::SOCK_DIAG | Evidence::CONNTRACK;
+    });
     name(&mut writer, [203, 0, 113, 9], &["time.example"]);
     let cluster = writer.cluster();
     assert_snapshot!(connections(&cluster, Kind::Containers, &container("client")), @r#"
-    Outbound: port count opened sent received rtt retransmits last_seen
-      web: 80 3 120 1200 53000 0.18 2 2027-01-15T08:00:00Z
+    Outbound: port count opened sent received rtt retransmits confirmed first_seen last_seen
+      web: 80 3 120 1200 53000 0.18 2 both ends 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z
     "#);
     assert_snapshot!(connections(&cluster, Kind::Containers, &container("web")), @r#"
-    Inbound: port count opened sent received rtt retransmits last_seen
-      client: 80 3 120 53000 1200 0.18 2 2027-01-15T08:00:00Z
+    Inbound: port count opened sent received rtt retransmits confirmed first_seen last_seen
+      client: 80 3 120 53000 1200 0.18 2 both ends 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z
     "#);
     assert_snapshot!(connections(&cluster, Kind::Processes, &NodeId::Process(peer("a"), 40)), @r#"
-    Outbound: port count protocol opened remote name last_seen
-      The Internet: 443 0 tcp 9 203.0.113.5 2027-01-15T07:59:30Z
-      The Internet: 443 1 udp 1 203.0.113.9 time.example 2027-01-15T08:00:00Z
+    Outbound: port count protocol opened remote name confirmed first_seen last_seen seen_by
+      The Internet: 443 0 tcp 9 203.0.113.5 one end 2027-01-15T08:00:00Z 2027-01-15T07:59:30Z
+      The Internet: 443 1 udp 1 203.0.113.9 time.example one end 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z sock_diag, conntrack
     "#);
 }
 

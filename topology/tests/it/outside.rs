@@ -40,8 +40,8 @@ fn a_known_service_is_a_node_of_every_view() {
         assert_eq!(NodeId::parse(kind, &id.to_string()).as_ref(), Some(&id), "{kind:?}");
     }
     assert_snapshot!(connections(&cluster, Kind::Hosts, &id), @r#"
-    Inbound: port count opened remote name last_seen
-      a: 443 1 9 203.0.113.5 backup.bucket.example 2027-01-15T08:00:00Z
+    Inbound: port count opened remote name confirmed first_seen last_seen
+      a: 443 1 9 203.0.113.5 backup.bucket.example one end 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z
     "#);
 }
 
@@ -56,9 +56,9 @@ fn unknown_addresses_of_a_network_are_a_node_of_every_view() {
         assert_eq!((summary.shape, summary.pseudo), ("cloud", true), "{kind:?}");
     }
     assert_snapshot!(connections(&cluster, Kind::Hosts, &id), @r#"
-    Inbound: port count opened remote last_seen
-      a: 443 1 2 10.0.0.8 2027-01-15T08:00:00Z
-      a: 443 1 9 10.0.0.9 2027-01-15T08:00:00Z
+    Inbound: port count opened remote confirmed first_seen last_seen
+      a: 443 1 2 10.0.0.8 one end 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z
+      a: 443 1 9 10.0.0.9 one end 2027-01-15T08:00:00Z 2027-01-15T08:00:00Z
     "#);
 }
 
