@@ -24,7 +24,10 @@ fn a_peer_and_its_commands_outlive_who_read_what_they_print() {
     let state_dir = tempfile::tempdir().expect("a directory");
     let state_dir = state_dir.path();
     let mut launch = scope("launch", state_dir);
-    launch.args(["--no-probe", "--http-addr", "127.0.0.1:0"]).stdout(closed()).stderr(closed());
+    launch
+        .args(["--no-probe", "--http-addr", "127.0.0.1:0", "--mesh-addr", "127.0.0.1:0"])
+        .stdout(closed())
+        .stderr(closed());
     let mut peer = Peer(launch.spawn().expect("it was built"));
 
     let start = Instant::now();
