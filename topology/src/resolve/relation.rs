@@ -21,7 +21,7 @@ use foldhash::{HashMap, HashSet};
 use crate::claims::Party;
 use crate::fact::Protocol;
 use crate::id::PeerId;
-use ident::{Bond, End, Ident};
+use ident::{Bond, End};
 pub(crate) use report::Source;
 use report::{Heard, Report, Reports};
 
@@ -82,16 +82,13 @@ pub(crate) fn relations<'a>(sources: impl Iterator<Item = Source<'a>>) -> Vec<Re
         }
     }
     let mut is_explained = vec![false; reports.heard.len()];
-    for (report, numbers) in reports.told.iter().zip(heard_of) {
-        let heard: Vec<&Heard<'_>> = numbers.iter().map(|number| &reports.heard[*number]).collect();
-        let server = |heard: &Heard<'_>| report.server_as(heard).0.runs_in();
-        let is_one = !matches!(report.server.ident, Ident::Host(_))
-            || heard.windows(2).all(|two| server(two[0]) == server(two[1]));
+    for (report, mut numbers) in reports.told.iter().zip(heard_of) {
         // Several clients that look alike, and several servers: whose of whom is not known.
-        let is_meant = |number: &usize| is_one || reports.is_of_one_client(&reports.heard[*number]);
-        let meant: Vec<usize> = numbers.into_iter().filter(is_meant).collect();
-        meant.iter().for_each(|number| is_explained[*number] = true);
-        let heard: Vec<&Heard<'_>> = meant.into_iter().map(|number| &reports.heard[number]).collect();
+        if reports.leads_to_several(report, &numbers) {
+            numbers.retain(|number| reports.is_of_one_client(&reports.heard[*number]));
+        }
+        numbers.iter().for_each(|number| is_explained[*number] = true);
+        let heard: Vec<&Heard<'_>> = numbers.into_iter().map(|number| &reports.heard[number]).collect();
         ledger.enter_told(&reports, report, &heard);
     }
     for (heard, _) in reports.heard.iter().zip(is_explained).filter(|(_, is_explained)| !is_explained) {

@@ -412,8 +412,8 @@ fn far_end(socket: &Socket, translations: &dyn Translations) -> FarEnd {
     FarEnd::of(socket.direction, socket.local, socket.remote, translation(socket, translations))
 }
 
-/// The flow of a connection whose process is not known: that of a process which has such a flow, or which listens there, or
-/// else that of the namespace.
+/// The flow of a connection whose process is not known: that of a process which has such a flow, or else as for one that
+/// nobody has.
 fn orphans_key(
     netns: Netns,
     direction: Direction,
@@ -424,9 +424,20 @@ fn orphans_key(
     attributed: &HashMap<Relation, FlowKey>,
 ) -> FlowKey {
     let of_netns = flow_key(Owner::Netns(netns), direction, protocol, far);
-    if let Some(known) = attributed.get(&relation(netns, &of_netns)) {
-        return *known;
-    }
+    let known = attributed.get(&relation(netns, &of_netns)).copied();
+    known.unwrap_or_else(|| listeners_key(netns, direction, protocol, local, far, space))
+}
+
+/// The flow of a connection that nobody who is known has: that of the process which listens there, or else of the namespace.
+fn listeners_key(
+    netns: Netns,
+    direction: Direction,
+    protocol: Protocol,
+    local: SocketAddr,
+    far: &FarEnd,
+    space: &Space,
+) -> FlowKey {
+    let of_netns = flow_key(Owner::Netns(netns), direction, protocol, far);
     let listening = (direction == Direction::Incoming).then(|| space.listening(protocol, local)).flatten();
     FlowKey { owner: listening.map_or(of_netns.owner, Owner::Process), ..of_netns }
 }

@@ -215,6 +215,13 @@ impl<'a> Reports<'a> {
         claims.is_from(told.flow, client, remote) || (is_turned() && claims.may_be_from(told.flow, client, remote))
     }
 
+    /// Whether a client's report names a host alone, and these servers' reports are of more than one place there.
+    pub(super) fn leads_to_several(&self, told: &Report<'a>, heard: &[usize]) -> bool {
+        let mut servers = heard.iter().map(|number| told.server_as(&self.heard[*number]).0.runs_in());
+        let first = servers.next();
+        matches!(told.server.ident, Ident::Host(_)) && servers.any(|server| Some(server) != first)
+    }
+
     /// Whether all clients a server's report may be of are one, with what runs in one container as one.
     pub(super) fn is_of_one_client(&self, heard: &Heard<'a>) -> bool {
         let mut clients = heard.candidates.iter().map(|told| self.told[*told].client.runs_in());

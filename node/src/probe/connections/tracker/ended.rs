@@ -11,7 +11,7 @@ use super::ledger::{Relation, Sums};
 use super::ownership::{is_alive, stand_in};
 use super::space::SocketKey;
 use super::translation::{FarEnd, Likely, Translations};
-use super::{Ended, EndsBy, Round, Tracker, flow_key, orphans_key};
+use super::{Ended, EndsBy, Round, Tracker, flow_key, listeners_key, orphans_key};
 
 /// Longest wait for a process to turn up in the process table after its connection ended: longer than the beat of the
 /// process probe.
@@ -120,11 +120,12 @@ impl Tracker {
             own.or_else(|| stand_in(&task.ancestors, ended.netns, round.host, round.processes))
         });
         let local = SocketAddr::new(ended.local, ended.port);
-        // One that is known and gone is no other process that has such a flow.
-        let nobodys = HashMap::new();
-        let attributed = if ended.task.is_some() { &nobodys } else { attributed };
         let key = match owner {
             Some(id) => flow_key(Owner::Process(id), ended.direction, ended.protocol, far),
+            // One that is known and gone is no other process that has such a flow.
+            None if ended.task.is_some() => {
+                listeners_key(ended.netns, ended.direction, ended.protocol, local, far, space)
+            }
             None => orphans_key(ended.netns, ended.direction, ended.protocol, local, far, space, attributed),
         };
         let evidence = if round.ends_by(ended.netns) == EndsBy::Kernel { Evidence::EBPF } else { Evidence::DESTROYED };
