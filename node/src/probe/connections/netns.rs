@@ -134,6 +134,8 @@ pub struct Scan {
     pub ephemeral: RangeInclusive<u16>,
     /// Where they are from.
     pub source: Source,
+    /// When its TCP connections were known to be those there are, if that was not in this scan.
+    pub looked_at: Option<Instant>,
     /// When the figures of its connections were read; `None` if they have none.
     pub read_at: Option<Instant>,
 }
@@ -352,6 +354,7 @@ impl Scanner {
                     networks: Arc::default(),
                     ephemeral,
                     source: Source::ProcNet,
+                    looked_at: None,
                     read_at: None,
                 });
             }

@@ -68,6 +68,7 @@ impl Classifiers {
                 Source::SockDiag => Evidence::SOCK_DIAG,
                 Source::ProcNet => Evidence::PROC_NET,
             },
+            looked_at: scan.looked_at,
             read_at: scan.read_at,
         }
     }

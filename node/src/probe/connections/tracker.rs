@@ -66,6 +66,8 @@ pub(super) struct Snapshot {
     pub(super) unconnected: Vec<(SocketAddr, Option<ProcessId>)>,
     /// Which source read them.
     pub(super) source: Evidence,
+    /// When the TCP connections were looked at, if that was not now: some of these may have ended since.
+    pub(super) looked_at: Option<Instant>,
     /// When the figures of the connections were read, if that was not now.
     pub(super) read_at: Option<Instant>,
 }
@@ -300,8 +302,10 @@ impl Tracker {
                 self.take_lingering(netns, &mut space, socket, &attributed, round);
             }
         }
-        space.was_looked_at = true;
-        self.ledger.looked_at(netns);
+        let looked_at = snapshot.looked_at.unwrap_or(round.now.clock);
+        if space.looked_at.replace(looked_at) != Some(looked_at) {
+            self.ledger.looked_at(netns);
+        }
         self.spaces.insert(netns, space);
     }
 
@@ -324,7 +328,7 @@ impl Tracker {
             && !held.is_to_be_translated(generation, now)
             && (held.flow.owner == owner || socket.owner.is_none())
         {
-            self.ledger.revise(&held.flow, held.figures, socket.figures, read_at, now);
+            self.ledger.revise(&held.flow, held.figures, socket.figures, read_at);
             space.held.insert(socket.key(), Held { figures: socket.figures, ..held });
             return;
         }
@@ -341,12 +345,13 @@ impl Tracker {
                 self.ledger.drop_if_void(&held.flow);
             }
         }
-        if !self.ledger.see(key, netns, &far, snapshot.source, round.now) {
+        let seen = Moment { clock: snapshot.looked_at.unwrap_or(now), ..round.now };
+        if !self.ledger.see(key, netns, &far, snapshot.source, seen) {
             self.is_cut = true;
             space.held.remove(&socket.key());
             return;
         }
-        let is_new = held.is_none() && space.was_looked_at;
+        let is_new = held.is_none() && space.looked_at.is_some();
         self.ledger.open(&key, socket.figures, is_new, read_at);
         let since = held.map_or(now, |held| held.since);
         let held = Held { flow: key, figures: socket.figures, is_open: true, translation, generation, since };

@@ -63,6 +63,7 @@ fn scan(listeners: &[u64], connections: &[u64]) -> Scan {
         networks: Arc::default(),
         ephemeral: EPHEMERAL_DEFAULT,
         source: Source::SockDiag,
+        looked_at: None,
         read_at: None,
     }
 }

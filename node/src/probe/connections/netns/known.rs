@@ -56,6 +56,7 @@ impl Known {
             networks: self.addresses.networks(),
             ephemeral: self.connections.ephemeral.clone(),
             source: Source::SockDiag,
+            looked_at: self.connections.looked_at,
             read_at: self.connections.read_at,
         }
     }
@@ -95,6 +96,8 @@ pub(super) struct Connections {
     beat: Option<u64>,
     /// When they were read: a scan in which something else differs has those of an earlier one.
     read_at: Option<Instant>,
+    /// When it was last known that these are the connections there are.
+    looked_at: Option<Instant>,
     pub(super) extent: Extent,
     pub(super) sockets: Arc<[Socket]>,
     pub(super) ephemeral: RangeInclusive<u16>,
@@ -109,6 +112,7 @@ impl Default for Connections {
             dumped: 0,
             beat: None,
             read_at: None,
+            looked_at: None,
             extent: Extent::Whole,
             sockets: Arc::default(),
             ephemeral: EPHEMERAL_DEFAULT,
@@ -133,6 +137,7 @@ impl Connections {
             return Ok(Freshness::Unchanged);
         }
         if self.holds(&here) {
+            self.looked_at = Some(here.now);
             let open = self.sockets.iter().filter(|socket| socket.state.is_open()).count();
             if open == 0 || !is_figures_due {
                 return Ok(Freshness::Unchanged);
@@ -158,7 +163,7 @@ impl Connections {
         self.is_settled = extent == Extent::Whole && is_settled(here.counters, counters_held, listeners, &sockets);
         self.counters = here.counters;
         self.dumped = here.beat;
-        self.read_at = Some(here.now);
+        (self.looked_at, self.read_at) = (Some(here.now), Some(here.now));
         self.extent = extent;
         self.ephemeral = ephemeral(here.proc_root);
         Ok(replace(&mut self.sockets, sockets))

@@ -196,7 +196,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Notes a trace of a flow; returns whether there was room for it.
+    /// Notes a trace of a flow, as of `now`; returns whether there was room for it.
     pub(super) fn see(&mut self, key: FlowKey, netns: Netns, far: &FarEnd, evidence: Evidence, now: Moment) -> bool {
         let is_full = self.flows.len() >= FLOWS_MAX;
         // What is new carried all it has since the last beat.
@@ -210,7 +210,7 @@ impl Ledger {
                 new.insert(Followed::new(Flow::new(key, self.last_serial, netns, now.at), now.clock, beat_at))
             }
         };
-        followed.seen = now.clock;
+        followed.seen = followed.seen.max(now.clock);
         let flow = &mut followed.flow;
         let described = (far.via.or(flow.via), far.masquerade.or(flow.masquerade), flow.evidence | evidence);
         if described != (flow.via, flow.masquerade, flow.evidence) {
@@ -240,11 +240,10 @@ impl Ledger {
     }
 
     /// Takes other figures of an open connection, which were read at `read_at`.
-    pub(super) fn revise(&mut self, key: &FlowKey, old: Figures, new: Figures, read_at: Instant, now: Instant) {
+    pub(super) fn revise(&mut self, key: &FlowKey, old: Figures, new: Figures, read_at: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.open = followed.open.less(Sums::one(old)).plus(Sums::one(new));
         followed.note_rtt(new.rtt_micros);
-        followed.seen = now;
         followed.read_at = followed.read_at.max(read_at);
     }
 

@@ -51,8 +51,8 @@ pub(super) struct Space {
     pub(super) listeners: BTreeMap<ListenerKey, Listener>,
     unconnected: Vec<(SocketAddr, Option<ProcessId>)>,
     pub(super) held: HashMap<SocketKey, Held>,
-    /// Whether its sockets were ever looked at.
-    pub(super) was_looked_at: bool,
+    /// When its connections were last looked at.
+    pub(super) looked_at: Option<Instant>,
 }
 
 impl Space {

@@ -26,6 +26,8 @@ struct World {
     unreadable: Vec<Netns>,
     /// When the figures of the sockets were read, if not in the round, in seconds after the start.
     read_at: Option<f64>,
+    /// When the sockets were looked at, likewise.
+    looked_at: Option<f64>,
     ends_by: EndsBy,
     nat: Nat,
 }
@@ -118,6 +120,7 @@ impl World {
             namespaces: vec![(HOST, "10.0.0.1"), (WEB, "172.17.0.2")],
             unreadable: Vec::new(),
             read_at: None,
+            looked_at: None,
             ends_by,
             nat: Nat::default(),
         };
@@ -153,8 +156,9 @@ impl World {
         unsocketed: Option<Vec<Tracked>>,
     ) {
         self.seconds = seconds;
-        let read_at = self.read_at.map(|seconds| self.start + Duration::from_secs_f64(seconds));
-        let look = |netns, text: &str| Snapshot { read_at, ..snapshot(netns, text, &self.table) };
+        let at = |seconds| self.start + Duration::from_secs_f64(seconds);
+        let (read_at, looked_at) = (self.read_at.map(at), self.looked_at.map(at));
+        let look = |netns, text: &str| Snapshot { read_at, looked_at, ..snapshot(netns, text, &self.table) };
         let namespaces = self.namespaces.iter().map(|(netns, address)| NamespaceNow {
             netns: *netns,
             networks: Some(
@@ -404,6 +408,28 @@ fn a_flow_fades_by_when_its_connection_ended_and_not_by_when_somebody_looked() {
     world.round(fades - 0.1, &[], Vec::new());
     world.expect("7.70/to/10.9.9.9/80 0/1");
     world.round(fades, &[], Vec::new());
+    world.expect("7.70/to/10.9.9.9/80 0/1 fading");
+}
+
+#[test]
+fn what_is_shown_of_an_earlier_look_does_not_open_what_has_ended() {
+    let mut world = World::new(EndsBy::Kernel);
+    world.round(0.0, &[(WEB, OPEN)], Vec::new());
+    world.round(1.0, &[], vec![ended(WEB, &[7], "172.17.0.2:0 > 10.9.9.9:80", 1)]);
+    // Something else differs: the sockets are those of the look before.
+    (world.looked_at, world.read_at) = (Some(0.0), Some(0.0));
+    world.round(2.0, &[(WEB, &format!("{OPEN}\n8 *:80"))], Vec::new());
+    // And once more, as their translation may be known by now.
+    world.nat.generation += 1;
+    world.round(3.0, &[(WEB, &format!("{OPEN}\n8 *:80"))], Vec::new());
+    (world.looked_at, world.read_at) = (None, None);
+    world.round(5.0, &[(WEB, "8 *:80")], Vec::new());
+    // Nor is it counted twice, once by who told of its end and once for being gone.
+    for beat in [5.0, 10.0, 1.0 + FADES_AFTER.as_secs_f64() - 0.1] {
+        world.round(beat, &[], Vec::new());
+        world.expect("7.70/to/10.9.9.9/80 0/1");
+    }
+    world.round(1.0 + FADES_AFTER.as_secs_f64(), &[], Vec::new());
     world.expect("7.70/to/10.9.9.9/80 0/1 fading");
 }
 
