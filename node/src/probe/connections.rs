@@ -193,7 +193,7 @@ impl Probe {
                 translations,
             });
         });
-        if self.tracker.waits_for_processes() {
+        if self.tracker.waits_for_processes() || self.owners.met_newcomer() {
             self.channels.nudge_processes.nudge();
         }
         let host = scans.namespaces.first().map(|scan| scan.netns);

@@ -53,6 +53,8 @@ pub struct Owners {
     askings: u8,
     /// Scan in which that was done last.
     asked_at: u64,
+    /// Whether the last update met a socket whose process is perhaps too new for the list of processes.
+    met_newcomer: bool,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ impl Owners {
             alive: HashSet::new(),
             askings: 0,
             asked_at: 0,
+            met_newcomer: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl Owners {
         holders: impl FnOnce() -> Option<Vec<(u64, ProcessId)>>,
     ) -> Walked {
         self.scan += 1;
+        self.met_newcomer = false;
         let mut holders = Holders::NotAsked(holders);
         let alive = std::mem::take(&mut self.alive);
         let is_asking = self.is_asking();
@@ -206,6 +210,13 @@ impl Owners {
         self.alive = alive;
     }
 
+    /// Whether the last update met, for the first time, a socket whose holder is not among the processes, or is not found: a
+    /// newer list of processes may tell who that is.
+    #[must_use]
+    pub fn met_newcomer(&self) -> bool {
+        self.met_newcomer
+    }
+
     /// Takes those of the new sockets that are ours: our own look-ups and visitors come and go all the time, and are no reason
     /// to look at anybody else.
     fn take_own(&mut self, scan: &Scan, alive: &HashSet<ProcessId>) {
@@ -258,6 +269,11 @@ impl Owners {
             let holder = match found.remove(inode) {
                 Some(processes) => Holder::new(*kind, processes),
                 None => self.without_new_owner(*inode, *kind, alive),
+            };
+            let is_known = self.entries.get(inode).is_some_and(|known| known.holder.processes() == holder.processes());
+            self.met_newcomer |= match &holder {
+                Holder::Nobody { attempts, .. } => *attempts == 1,
+                holder => !is_known && !holder.processes().iter().all(|process| alive.contains(process)),
             };
             self.entries.insert(*inode, Entry { holder, seen: self.scan });
         }

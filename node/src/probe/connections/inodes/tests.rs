@@ -116,6 +116,33 @@ fn the_holders_are_asked_for_again_soon_after_a_process_came_and_else_seldom() {
 }
 
 #[test]
+fn a_holder_who_is_not_among_the_processes_is_a_newcomer_once() {
+    let [old, young] = [1, 2].map(|pid| ProcessId { pid, start: pid.into() });
+    let of_old = namespaces(&[old]);
+    let told = || Some(vec![(1, old), (2, young)]);
+    let mut owners = Owners::new(Path::new("/nowhere"));
+    let mut meets =
+        |connections: &[u64], processes: &Namespaces, holders: &dyn Fn() -> Option<Vec<(u64, ProcessId)>>| {
+            owners.take_processes(processes);
+            owners.update_with(&[scan(&[], connections)], processes, holders);
+            owners.met_newcomer()
+        };
+    assert!(!meets(&[1], &of_old, &told), "who holds it is known");
+    assert!(meets(&[1, 2], &of_old, &told));
+    assert!(!meets(&[1, 2], &of_old, &told), "it was said: the list may leave it out for good");
+    assert!(!meets(&[1, 2], &namespaces(&[old, young]), &told));
+    // Where descriptors are read, those of the processes in the list: who is not in it is not found.
+    let proc = Proc::new();
+    let (old, young) = (proc.run(10, 1, &[1]), proc.run(11, 2, &[2]));
+    let mut owners = proc.owners();
+    let mut meets = |processes: &[ProcessId]| {
+        owners.update(&[scan(&[], &[1, 2])], &namespaces(processes));
+        owners.met_newcomer()
+    };
+    assert_eq!([meets(&[old]), meets(&[old]), meets(&[old, young])], [true, false, false]);
+}
+
+#[test]
 fn for_sockets_of_our_own_nobody_is_asked() {
     let proc = Proc::new();
     let (us, other) = (proc.run(10, 1, &[2, 3]), ProcessId { pid: 11, start: 2 });
