@@ -233,7 +233,10 @@ cidr = "2001:db8::1"
                 "[[service]]\ncidr = \"10.0.0.0/33\"\n",
                 "line 2: a prefix of 33 bits in a network of 10.0.0.0: at most 32",
             ),
-            ("[[service]]\nsuffix = \"a\"\nname = \"\"\n", "line 1: the name is empty or has control characters"),
+            (
+                "[[service]]\nsuffix = \"a\"\nname = \"\"\n",
+                "line 1: the service's name is empty or has control characters",
+            ),
         ];
         for (text, want) in cases {
             assert_eq!(read_text(text.as_bytes()), Err(format!("services.toml, {want}")), "{text}");

@@ -139,7 +139,7 @@ impl Rule {
 
     /// What it matches by, once everything of it is checked. Compiles an expression once.
     pub(super) fn matcher(&self) -> Result<Matcher, RuleError> {
-        let texts = [("the name", &self.name), ("the icon", &self.icon), ("the group", &self.group)];
+        let texts = [("the service's name", &self.name), ("its icon", &self.icon), ("its group", &self.group)];
         for (what, text) in texts.into_iter().filter_map(|(what, text)| Some((what, text.as_deref()?))) {
             at_most(what, text, TEXT_BYTES_MAX)?;
             if text.trim().is_empty() || text.contains(char::is_control) {

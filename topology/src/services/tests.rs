@@ -126,9 +126,9 @@ fn a_bad_rule_is_left_out_and_named() {
             RuleError::BadRegex("it compiles to more than 16384 bytes".to_owned()),
         ),
         (named(net("192.0.2.7/33"), "x"), RuleError::BadPrefix { address: v4, prefix: 33 }),
-        (named(suffix("com"), " "), RuleError::NoText("the name")),
-        (named(suffix("com"), "a\nb"), RuleError::NoText("the name")),
-        (named(suffix("com"), &long), RuleError::TooLong { what: "the name", bytes: 600, max: 128 }),
+        (named(suffix("com"), " "), RuleError::NoText("the service's name")),
+        (named(suffix("com"), "a\nb"), RuleError::NoText("the service's name")),
+        (named(suffix("com"), &long), RuleError::TooLong { what: "the service's name", bytes: 600, max: 128 }),
     ];
     for (rule, error) in cases {
         let (services, problems) =
