@@ -260,9 +260,10 @@ impl Running {
             Ok(None) if !is_root && self.state_dir.is_none() => {
                 bail!("no scope of yours runs; one that root started answers to `sudo scope`")
             }
-            Ok(None) => {
-                bail!("no scope runs with the state directory {}; `scope launch` starts one", state_dir.display())
-            }
+            Ok(None) => bail!(
+                "no scope runs with the state directory {}; `scope launch` starts one, --state-dir names another's",
+                state_dir.display()
+            ),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 bail!("{} is not yours to read: use `sudo scope`", state_dir.display())
             }

@@ -1,6 +1,7 @@
 //! `scope status`: how the peer on this host does, as it says itself.
 
 mod mesh;
+mod sources;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -37,36 +38,11 @@ pub(crate) fn status(wanted: &Status) -> Result<()> {
         let figures = format!("{}, {}", count(nodes, "node"), count(edges, "edge"));
         say(format_args!("view   {:<11} {figures}", text(topology, "name")))?;
     }
-    list(&probes).try_for_each(|probe| print_probe(probe, probe["id"] == about["id"]))
-}
-
-/// All sources of the own host; of another one those that lack something.
-fn print_probe(probe: &Value, is_own: bool) -> Result<()> {
-    let mut sources = list(&probe["sources"]).filter(|source| is_own || lacks_something(source)).peekable();
-    if is_own || sources.peek().is_some() {
-        say(format_args!("host   {}", text(probe, "hostname")))?;
-    }
-    sources.try_for_each(print_source)
-}
-
-/// Whether a source does not give all it should; one that was switched off does.
-fn lacks_something(source: &Value) -> bool {
-    source["state"] != "ok" && source["mode"] != "disabled"
+    sources::lines(&probes, &about["id"]).iter().try_for_each(say)
 }
 
 fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
-}
-
-fn print_source(source: &Value) -> Result<()> {
-    let cpu = source["cpuPercent"].as_f64().map(|cpu| format!("{cpu:.2} % of a core"));
-    let lost = source["lost"].as_u64().filter(|lost| *lost > 0).map(|lost| format!("{lost} lost"));
-    let figures: Vec<String> = cpu.into_iter().chain(lost).collect();
-    let [name, state, mode] = ["name", "state", "mode"].map(|field| text(source, field));
-    let line = format!("  {name:<12} {state:<9} {mode:<10} {}", figures.join(", "));
-    say(line.trim_end())?;
-    let reason = text(source, "reason");
-    if reason.is_empty() { Ok(()) } else { say(format_args!("    {reason}")) }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
