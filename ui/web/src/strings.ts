@@ -114,7 +114,7 @@ export const strings = {
   sourceStates: { ok: "ok", degraded: "degraded", off: "off" },
   sourcesTitle: "Where this map comes from",
   sourceCost: (percent: string): string => `${percent} of a core`,
-  sourceLost: (lost: number): string => count(lost, "lost", "lost"),
+  sourceLost: (lost: number): string => count(lost, "event lost", "events lost"),
 
   loading: "Loading the map…",
   emptyTitle: (topology: string): string => `Nothing to show in ${topology}`,
