@@ -89,7 +89,7 @@ impl Classifier {
             let local = self.is_covered(local, age_max);
             Ends { local, remote: remote_is_here && self.is_covered(remote, age_max) }.tell()
         };
-        told(0).or_else(|| told(REMEMBER_SCANS)).unwrap_or_else(|| by_ports(local, remote, ephemeral))
+        told(0).or_else(|| told(REMEMBER_SCANS)).unwrap_or_else(|| by_ports(local, remote, remote_is_here, ephemeral))
     }
 
     fn note(&mut self, listeners: &[Socket]) {
@@ -110,7 +110,7 @@ impl Classifier {
         };
         let now = ends(0);
         let told = if now == Ends::NEITHER { self.remembered(local, remote, ends(REMEMBER_SCANS)) } else { now.tell() };
-        told.unwrap_or_else(|| by_ports(local, remote, ephemeral))
+        told.unwrap_or_else(|| by_ports(local, remote, remote_is_here, ephemeral))
     }
 
     /// Whether a listener that was there `age_max` scans ago or later takes connections to `address`.
@@ -165,10 +165,14 @@ fn covered(listener: &Socket) -> impl Iterator<Item = SocketAddr> + use<> {
     [listener.local].into_iter().chain(v4)
 }
 
-/// The end in the ephemeral range is the client's: the kernel chose its port. Where that does not tell them apart the lower
-/// port is the server's, and of equal ports the lower address.
-fn by_ports(local: SocketAddr, remote: SocketAddr, ephemeral: &RangeInclusive<u16>) -> Direction {
+/// The end in the ephemeral range is the client's: the kernel chose its port. If both are, as with gRPC's 50051, this end is,
+/// for want of a listener, unless the other one would have had it here too. Where that does not tell them apart the lower port
+/// is the server's, and of equal ports the lower address.
+fn by_ports(local: SocketAddr, remote: SocketAddr, remote_is_here: bool, ephemeral: &RangeInclusive<u16>) -> Direction {
     let is_client = |end: SocketAddr| ephemeral.contains(&end.port());
+    if is_client(local) && is_client(remote) && !remote_is_here {
+        return Direction::Outgoing;
+    }
     let order = |end: SocketAddr| (is_client(end), end.port(), end.ip());
     if order(local) < order(remote) { Direction::Incoming } else { Direction::Outgoing }
 }
@@ -255,7 +259,9 @@ mod tests {
             ("10.0.0.1:60999 10.0.0.2:61000", Outgoing), // a server above the range
             ("10.0.0.1:32768 10.0.0.2:32767", Outgoing),
             ("10.0.0.1:22 10.0.0.2:1023", Incoming),     // neither in the range
-            ("10.0.0.1:40000 10.0.0.2:50000", Incoming), // both
+            ("10.0.0.1:40000 10.0.0.2:50000", Outgoing), // both, and no listener here
+            ("10.0.0.1:50000 10.0.0.2:40000", Outgoing),
+            ("127.0.0.1:40000 127.0.0.1:50000", Incoming), // nor at the other end, which is here
             ("10.0.0.1:179 10.0.0.2:179", Incoming),
             ("10.0.0.2:179 10.0.0.1:179", Outgoing),
             ("10.0.0.1:179 10.0.0.1:179", Outgoing), // connected to itself
