@@ -28,9 +28,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use topology::Netns;
 use topology::fact::{Source, SourceState};
 use topology::gauges::Gauges;
+use topology::{Netns, ProcessId};
 
 use super::pace::{self, Moment, Nudge, Round, Schedule};
 use super::{Name, ProcessTable, Update, Updates};
@@ -51,8 +51,11 @@ const BUDGET: f64 = 0.015;
 /// How often figures of flows are told.
 const GAUGES_BEAT: Duration = Duration::from_secs(5);
 
-/// Least time between two tellings of figures, whatever flows come and go: they are all told at once.
-const GAUGES_GAP: Duration = Duration::from_secs(2);
+/// Least time between two tellings of figures for each flow there is, whatever flows come and go: they are all told at once,
+/// and a hundred flows a second are two kilobytes.
+const GAUGES_GAP: Duration = Duration::from_millis(10);
+/// The same for however many.
+const GAUGES_GAP_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait for the first processes: before they are known it could not be told whose a connection is.
 const PROCESSES_WAIT: Duration = Duration::from_secs(3);
@@ -122,6 +125,8 @@ struct Probe {
     generation: u64,
     started_at: Option<Instant>,
     gauges_at: Option<Instant>,
+    /// Whether flows were told of since: those that are new have no figures yet.
+    owes_gauges: bool,
     remotes: BTreeSet<IpAddr>,
 }
 
@@ -141,6 +146,7 @@ impl Probe {
             generation: 0,
             started_at: None,
             gauges_at: None,
+            owes_gauges: false,
             remotes: BTreeSet::new(),
             channels,
         }
@@ -174,13 +180,13 @@ impl Probe {
             (told_by(self.notified.is_active()), told_by(self.notified.is_active_everywhere()));
         let own = scans.namespaces.iter().map(|scan| scan.netns);
         let alive: BTreeSet<Netns> = self.namespaces.keys().copied().chain(own).collect();
-        let (namespaces, is_cut) = self.snapshots(&scans, walked.is_told || walked.processes > 0);
+        let (namespaces, is_cut) = self.snapshots(&scans, walked.is_told || walked.processes > 0, now.clock);
         self.translated.attend(now.clock, &mut updates);
         let needs_likely = !ended.is_empty() || !destroyed.is_empty() || self.tracker.waits_for_processes();
         self.translated.with(now.clock, needs_likely, |translations, unsocketed| {
             self.tracker.take(tracker::Round {
                 now,
-                host: scans.namespaces.first().map(|scan| scan.netns),
+                host: scans.own,
                 processes: &self.table,
                 processes_version: self.table_version,
                 alive: &alive,
@@ -196,8 +202,7 @@ impl Probe {
         if self.tracker.waits_for_processes() || self.owners.met_newcomer() {
             self.channels.nudge_processes.nudge();
         }
-        let host = scans.namespaces.first().map(|scan| scan.netns);
-        updates.extend(self.tell(host, now));
+        updates.extend(self.tell(scans.own, now));
         let has_orphans = self.has_orphans(&scans);
         let status = self.status(now.clock, &scans, is_cut || self.tracker.is_cut(), has_orphans);
         Round { updates, status, elsewhere }
@@ -206,7 +211,13 @@ impl Probe {
     fn take_processes(&mut self) {
         let table = self.channels.processes.borrow().clone();
         if !Arc::ptr_eq(&table, &self.table) {
-            self.namespaces = namespaces(&table);
+            let namespaces = namespaces(&table);
+            // The kernel gives the number of a namespace that ended to the next one, often at once.
+            for netns in replaced(&self.namespaces, &namespaces) {
+                self.scanner.forget(netns);
+                self.tracker.forget(netns);
+            }
+            self.namespaces = namespaces;
             self.owners.take_processes(&self.namespaces);
             self.table = table;
             self.table_version += 1;
@@ -214,13 +225,13 @@ impl Probe {
     }
 
     /// The namespaces with those sockets that are others than before, or may belong to others.
-    fn snapshots(&mut self, scans: &Scans, may_have_owners: bool) -> (Vec<NamespaceNow>, bool) {
+    fn snapshots(&mut self, scans: &Scans, may_have_owners: bool, now: Instant) -> (Vec<NamespaceNow>, bool) {
         self.classifiers.retain(&scans.namespaces);
         let generation = self.translated.generation();
         let is_due = may_have_owners || generation != std::mem::replace(&mut self.generation, generation);
         let mut room = LISTENERS_MAX;
         let mut is_cut = false;
-        let mut now = |scan: &Scan| {
+        let mut as_now = |scan: &Scan| {
             let differs =
                 is_due || scan.freshness != Freshness::Unchanged || self.tracker.young().contains(&scan.netns);
             let snapshot = differs.then(|| self.classifiers.snapshot(scan, &self.owners, room));
@@ -229,9 +240,10 @@ impl Probe {
             room = room.saturating_sub(listeners);
             // What is read from /proc has none.
             let networks = (scan.source == netns::Source::SockDiag).then(|| Arc::clone(&scan.networks));
-            NamespaceNow { netns: scan.netns, networks, snapshot }
+            let looked_at = scan.looked_at.unwrap_or(now);
+            NamespaceNow { netns: scan.netns, networks, looked_at, snapshot }
         };
-        let namespaces = scans.namespaces.iter().map(&mut now).collect();
+        let namespaces = scans.namespaces.iter().map(&mut as_now).collect();
         (namespaces, is_cut)
     }
 
@@ -239,10 +251,11 @@ impl Probe {
     fn tell(&mut self, host: Option<Netns>, now: Moment) -> Vec<Update> {
         let facts = self.tracker.facts_if_changed(host);
         let age = self.gauges_at.map(|at| now.clock.saturating_duration_since(at));
-        let is_due = age.is_none_or(|age| age >= if facts.is_some() { GAUGES_GAP } else { GAUGES_BEAT });
+        self.owes_gauges |= facts.is_some();
+        let pause = if self.owes_gauges { gauges_gap(self.tracker.len()) } else { GAUGES_BEAT };
         let mut updates = Vec::new();
-        if is_due {
-            self.gauges_at = Some(now.clock);
+        if age.is_none_or(|age| age >= pause) {
+            (self.gauges_at, self.owes_gauges) = (Some(now.clock), false);
             let block = self.tracker.gauges_if_changed(now);
             updates.extend(block.map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block))));
         }
@@ -286,6 +299,20 @@ impl Probe {
     }
 }
 
+/// Namespaces none of whose processes was in one of that number before, of which there was one.
+fn replaced(before: &Namespaces, now: &Namespaces) -> Vec<Netns> {
+    let is_another = |(netns, processes): &(&Netns, &Vec<ProcessId>)| {
+        before.get(netns).is_some_and(|before| !processes.iter().any(|process| before.contains(process)))
+    };
+    now.iter().filter(is_another).map(|(netns, _)| *netns).collect()
+}
+
+/// Least time between two tellings of figures of so many flows.
+fn gauges_gap(flows: usize) -> Duration {
+    let flows = u32::try_from(flows).unwrap_or(u32::MAX);
+    GAUGES_GAP.saturating_mul(flows).min(GAUGES_GAP_MAX)
+}
+
 /// Processes by network namespace.
 fn namespaces(table: &ProcessTable) -> Namespaces {
     let mut namespaces: Namespaces = BTreeMap::new();
@@ -295,4 +322,27 @@ fn namespaces(table: &ProcessTable) -> Namespaces {
         }
     }
     namespaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_whose_processes_are_all_new_is_another_one() {
+        let id = |pid| ProcessId { pid, start: 1 };
+        let before =
+            Namespaces::from([(Netns(1), vec![id(1), id(2)]), (Netns(2), vec![id(3)]), (Netns(3), vec![id(4)])]);
+        let reused = ProcessId { start: 2, ..id(3) };
+        let now = Namespaces::from([(Netns(1), vec![id(2), id(5)]), (Netns(2), vec![reused]), (Netns(4), vec![id(6)])]);
+        assert_eq!(replaced(&before, &now), [Netns(2)]);
+    }
+
+    #[test]
+    fn figures_are_told_the_more_seldom_the_more_flows_there_are() {
+        let cases = [(0, 0), (1, 10), (20, 200), (200, 2000), (20_000, 2000), (usize::MAX, 2000)];
+        for (flows, millis) in cases {
+            assert_eq!(gauges_gap(flows), Duration::from_millis(millis), "{flows} flows");
+        }
+    }
 }

@@ -167,6 +167,8 @@ impl Attention {
 pub struct Scans {
     /// One for each namespace that could be read; our own first.
     pub namespaces: Vec<Scan>,
+    /// Our own namespace, whether it could be read or not.
+    pub own: Option<Netns>,
     /// What kept it from being all, each with the number of namespaces it happened in.
     pub problems: Vec<(Problem, usize)>,
     /// Namespaces that were looked at, rather than known to be quiet.
@@ -241,6 +243,11 @@ impl Scanner {
         self.remains = remains;
     }
 
+    /// Forgets what is known of a namespace: another one has its number.
+    pub fn forget(&mut self, netns: Netns) {
+        self.known.remove(&netns);
+    }
+
     /// Reads the sockets of our own network namespace and of `namespaces`. Blocks, for a millisecond or so and another for
     /// each namespace in which connections came or went: not for an async task's thread. `now` is when: figures and
     /// addresses are read by the clock. Our own namespace is looked at in every scan: it takes no way in.
@@ -259,6 +266,7 @@ impl Scanner {
     fn scan_on_this_thread(&mut self, namespaces: &Namespaces, now: Instant) -> Scans {
         let mut scans = Scans::default();
         let own = std::fs::metadata("/proc/thread-self/ns/net").map(|link| Netns(link.ino())).ok();
+        scans.own = own;
         if let Some(netns) = own {
             self.scan_here(netns, None, now, &mut scans);
         }

@@ -68,7 +68,6 @@ impl Classifiers {
                 Source::SockDiag => Evidence::SOCK_DIAG,
                 Source::ProcNet => Evidence::PROC_NET,
             },
-            looked_at: scan.looked_at,
             read_at: scan.read_at,
         }
     }
@@ -82,7 +81,7 @@ fn end(socket: &Socket, direction: Direction, owners: &Owners) -> tracker::Socke
         remote: socket.remote,
         owner: owner(socket, owners),
         lingers: !socket.state.is_open(),
-        figures: socket.figures.unwrap_or_default(),
+        figures: socket.figures,
     }
 }
 

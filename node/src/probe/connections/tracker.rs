@@ -13,10 +13,12 @@
 //! connection that moves from one to the other leaves as they are.
 
 mod ended;
+mod followed;
 mod ledger;
 mod ownership;
 mod space;
 mod strangers;
+mod sums;
 #[cfg(test)]
 mod tests;
 pub(super) mod translation;
@@ -35,13 +37,15 @@ use super::sock_diag::Figures;
 use crate::probe::ProcessTable;
 use crate::probe::pace::Moment;
 use ended::Pending;
-use ledger::{Ledger, Relation, relation};
+use followed::{Counted, Part};
+use ledger::{ByName, Ledger, Relation, Told, relation};
 use ownership::{Ownership, is_alive};
 use space::{Held, SocketKey, Space};
 use strangers::Strangers;
-use translation::{FarEnd, Translation, Translations};
+use translation::{FarEnd, Likely, Translation, Translations};
 
-pub(super) use ledger::{FLOWS_MAX, Sums};
+pub(super) use ledger::FLOWS_MAX;
+pub(super) use sums::Sums;
 
 /// One end of a connection in a namespace's socket tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +58,8 @@ pub(super) struct Socket {
     pub(super) owner: Option<ProcessId>,
     /// Not open: all that is left of a connection.
     pub(super) lingers: bool,
-    pub(super) figures: Figures,
+    /// `None` if the source does not tell.
+    pub(super) figures: Option<Figures>,
 }
 
 /// The socket tables of one namespace, as of now.
@@ -66,8 +71,6 @@ pub(super) struct Snapshot {
     pub(super) unconnected: Vec<(SocketAddr, Option<ProcessId>)>,
     /// Which source read them.
     pub(super) source: Evidence,
-    /// When the TCP connections were looked at, if that was not now: some of these may have ended since.
-    pub(super) looked_at: Option<Instant>,
     /// When the figures of the connections were read, if that was not now.
     pub(super) read_at: Option<Instant>,
 }
@@ -78,7 +81,9 @@ pub(super) struct NamespaceNow {
     pub(super) netns: Netns,
     /// Its addresses, if they could be read.
     pub(super) networks: Option<Arc<[Network]>>,
-    /// Its sockets; `None` if they are as they were.
+    /// When its TCP connections were last looked at: some of those that were open then may have ended since.
+    pub(super) looked_at: Instant,
+    /// Its sockets as of then; `None` if they are as they were.
     pub(super) snapshot: Option<Snapshot>,
 }
 
@@ -178,12 +183,14 @@ impl Round<'_> {
 pub(super) struct Tracker {
     spaces: BTreeMap<Netns, Space>,
     /// Ends of flows that have no connected socket, by namespace.
-    unsocketed: BTreeMap<(Netns, Direction, SocketKey), FlowKey>,
+    unsocketed: BTreeMap<(Netns, Direction, SocketKey), Counted>,
     ledger: Ledger,
     ownership: Ownership,
     pending: Vec<Pending>,
     /// Flows of processes by what they are about, as they were when they were first asked for in this round.
     attributed: Option<Arc<HashMap<Relation, FlowKey>>>,
+    /// Flows of which ends were told before a look shows it, likewise.
+    early: Option<Arc<ByName>>,
     /// Namespaces with connections that are so new that their translation may not be known yet.
     young: BTreeSet<Netns>,
     strangers: Strangers,
@@ -197,20 +204,37 @@ impl Tracker {
     /// Takes a round.
     pub(super) fn take(&mut self, mut round: Round<'_>) {
         self.is_cut = false;
-        self.attributed = None;
+        (self.attributed, self.early) = (None, None);
         self.young.clear();
         self.take_namespaces(&mut round);
+        // Connections end with their process: who stands for it now is to have both what was open and what is told of their end.
+        self.give_to_heirs(&round);
         let destroyed = self.take_destroyed(&mut round);
-        // What ended was told before the sockets were looked at: none of it is among them.
-        self.take_ended(&mut round);
-        for namespace in std::mem::take(&mut round.namespaces) {
+        let namespaces = std::mem::take(&mut round.namespaces);
+        for namespace in &namespaces {
             if let Some(snapshot) = &namespace.snapshot {
-                self.take_snapshot(namespace.netns, snapshot, &destroyed, &round);
+                self.take_snapshot(namespace, snapshot, &destroyed, &round);
             }
         }
+        // First what is gone, then what ended: so that it is known which that was.
+        self.take_ended(&mut round);
         self.take_unsocketed(&mut round);
+        // What ended was told before the sockets were looked at: none of it is among them.
+        namespaces.iter().for_each(|namespace| self.take_look(namespace));
         self.give_to_heirs(&round);
         self.ledger.settle(round.now);
+    }
+
+    /// Forgets a namespace with all its flows: another one has its number.
+    pub(super) fn forget(&mut self, netns: Netns) {
+        self.is_dirty |= self.spaces.remove(&netns).is_some();
+        self.unsocketed.retain(|(of, ..), _| *of != netns);
+        self.ledger.reassign(|flow| (flow.netns != netns).then_some(flow.key.owner));
+    }
+
+    /// How many flows there are.
+    pub(super) fn len(&self) -> usize {
+        self.ledger.len()
     }
 
     /// Whether there were more flows than are kept.
@@ -259,7 +283,11 @@ impl Tracker {
     fn take_namespaces(&mut self, round: &mut Round<'_>) {
         let alive = round.alive;
         let before = self.spaces.len();
-        self.spaces.retain(|netns, _| alive.contains(netns));
+        let gone: Vec<Netns> = self.spaces.keys().filter(|netns| !alive.contains(netns)).copied().collect();
+        for space in gone.iter().filter_map(|netns| self.spaces.remove(netns)) {
+            // A process may have sockets in another namespace as well.
+            space.held.values().filter(|held| held.is_open).for_each(|held| self.ledger.close(&held.counted));
+        }
         self.unsocketed.retain(|(netns, ..), _| alive.contains(netns));
         self.is_dirty |= before != self.spaces.len();
         for namespace in &mut round.namespaces {
@@ -277,48 +305,85 @@ impl Tracker {
 
     fn take_snapshot(
         &mut self,
-        netns: Netns,
+        namespace: &NamespaceNow,
         snapshot: &Snapshot,
         destroyed: &HashSet<(Netns, SocketKey)>,
         round: &Round<'_>,
     ) {
+        let netns = namespace.netns;
         let Some(mut space) = self.spaces.remove(&netns) else { return };
         let attributed = self.attributed.get_or_insert_with(|| Arc::new(self.ledger.attributed())).clone();
         let ends_by = round.ends_by(netns);
-        for (_, held) in space.take_closed(&snapshot.sockets) {
+        let early = self.early.get_or_insert_with(|| Arc::new(self.ledger.with_early())).clone();
+        for (socket, held) in space.take_closed(&snapshot.sockets) {
+            let held = self.as_translated(netns, socket, held, snapshot.source, round);
             if ends_by == EndsBy::Absence {
-                self.ledger.close(&held.flow, held.figures);
+                self.ledger.close(&held.counted);
                 continue;
             }
-            self.ledger.leave(&held.flow, held.figures);
-            if attributed.contains_key(&relation(netns, &held.flow)) {
-                self.ledger.drop_if_briefly_seen(&held.flow);
+            self.ledger.leave(&held.counted, &early);
+            if attributed.contains_key(&relation(netns, &held.counted.flow)) {
+                self.ledger.drop_if_briefly_seen(&held.counted.flow);
             }
         }
         for socket in snapshot.sockets.iter().filter(|it| !destroyed.contains(&(netns, it.key()))) {
             if !socket.lingers {
-                self.take_open(netns, &mut space, socket, snapshot, &attributed, round);
+                self.take_open(namespace, &mut space, socket, snapshot, &attributed, round);
             } else if ends_by == EndsBy::Absence && !space.held.contains_key(&socket.key()) {
                 self.take_lingering(netns, &mut space, socket, &attributed, round);
             }
         }
-        let looked_at = snapshot.looked_at.unwrap_or(round.now.clock);
-        if space.looked_at.replace(looked_at) != Some(looked_at) {
-            self.ledger.looked_at(netns);
-        }
         self.spaces.insert(netns, space);
+    }
+
+    /// A connection that is gone, as the flow it was of: what is heard of its translation may have come since the last look.
+    fn as_translated(
+        &mut self,
+        netns: Netns,
+        (protocol, local, remote): SocketKey,
+        held: Held,
+        source: Evidence,
+        round: &Round<'_>,
+    ) -> Held {
+        let FlowKey { owner, direction, .. } = held.counted.flow;
+        let found = match direction {
+            _ if !held.may_be_translated_yet(round.now.clock) => None,
+            Direction::Outgoing => round.translations.outgoing(protocol, local, remote),
+            Direction::Incoming => round.translations.incoming(protocol, local, remote),
+        };
+        let Some(translation) = found else { return held };
+        let far = FarEnd::of(direction, local, remote, Some(translation));
+        let flow = flow_key(owner, direction, protocol, &far);
+        if flow == held.counted.flow || !self.ledger.see(flow, netns, &far, source, round.now) {
+            return held;
+        }
+        let told = self.ledger.take_back(&held.counted);
+        self.ledger.drop_if_void(&held.counted.flow);
+        let counted = Counted { flow, ..held.counted };
+        self.ledger.open(&counted, false, round.now.clock);
+        self.ledger.take_told(&flow, told);
+        Held { counted, ..held }
+    }
+
+    /// Takes that a namespace was looked at, whether something was found to differ or not.
+    fn take_look(&mut self, namespace: &NamespaceNow) {
+        let Some(space) = self.spaces.get_mut(&namespace.netns) else { return };
+        if space.looked_at.replace(namespace.looked_at) != Some(namespace.looked_at) {
+            self.ledger.looked_at(namespace.netns);
+        }
     }
 
     /// Takes an open connection: a new one, or a known one's figures.
     fn take_open(
         &mut self,
-        netns: Netns,
+        namespace: &NamespaceNow,
         space: &mut Space,
         socket: &Socket,
         snapshot: &Snapshot,
         attributed: &HashMap<Relation, FlowKey>,
         round: &Round<'_>,
     ) {
+        let netns = namespace.netns;
         let owner = socket.owner.map_or(Owner::Netns(netns), Owner::Process);
         let generation = round.translations.generation();
         let held = space.held.get(&socket.key()).copied().filter(|held| held.is_open);
@@ -326,10 +391,11 @@ impl Tracker {
         let read_at = snapshot.read_at.unwrap_or(now);
         if let Some(held) = held
             && !held.is_to_be_translated(generation, now)
-            && (held.flow.owner == owner || socket.owner.is_none())
+            && (socket.owner.is_none() || held.counted.flow.owner == owner && !held.counted.is_guess)
         {
-            self.ledger.revise(&held.flow, held.figures, socket.figures, read_at);
-            space.held.insert(socket.key(), Held { figures: socket.figures, ..held });
+            let counted = Counted { figures: socket.figures.unwrap_or(held.counted.figures), ..held.counted };
+            self.ledger.revise(&held.counted, &counted, read_at);
+            space.held.insert(socket.key(), Held { counted, ..held });
             return;
         }
         // Translation is for life: one that is forgotten is what it was.
@@ -339,26 +405,35 @@ impl Tracker {
             Some(_) => flow_key(owner, socket.direction, socket.protocol, &far),
             None => orphans_key(netns, socket.direction, socket.protocol, socket.local, &far, space, attributed),
         };
-        if let Some(held) = held {
-            self.ledger.take_back(&held.flow, held.figures);
-            if held.flow != key {
-                self.ledger.drop_if_void(&held.flow);
-            }
+        let same = held.filter(|held| held.counted.flow == key);
+        let mut told = Part::default();
+        if let Some(other) = held.filter(|_| same.is_none()) {
+            told = self.ledger.take_back(&other.counted);
+            self.ledger.drop_if_void(&other.counted.flow);
         }
-        let seen = Moment { clock: snapshot.looked_at.unwrap_or(now), ..round.now };
+        let seen = Moment { clock: namespace.looked_at, ..round.now };
         if !self.ledger.see(key, netns, &far, snapshot.source, seen) {
             self.is_cut = true;
             space.held.remove(&socket.key());
             return;
         }
-        let is_new = held.is_none() && space.looked_at.is_some();
-        self.ledger.open(&key, socket.figures, is_new, read_at);
         let since = held.map_or(now, |held| held.since);
-        let held = Held { flow: key, figures: socket.figures, is_open: true, translation, generation, since };
-        if held.may_be_translated_yet(now) {
+        let figures = socket.figures.or(held.map(|held| held.counted.figures)).unwrap_or_default();
+        let counted = Counted { flow: key, figures, is_guess: socket.owner.is_none() };
+        let mut new = Held { counted, is_open: true, translation, generation, since };
+        if new.may_be_translated_yet(now) {
+            new.counted.is_guess |= is_likely_translated(socket, round.translations);
             self.young.insert(netns);
         }
-        space.held.insert(socket.key(), held);
+        match same {
+            Some(same) => self.ledger.revise(&same.counted, &new.counted, read_at),
+            None => {
+                let is_new = held.is_none() && space.looked_at.is_some();
+                self.ledger.open(&new.counted, is_new, read_at);
+                self.ledger.take_told(&key, told);
+            }
+        }
+        space.held.insert(socket.key(), new);
     }
 
     /// Takes what is left of a connection that nobody saw open. It has lost its process: if one that lives has a flow of the
@@ -374,9 +449,12 @@ impl Tracker {
         let far = far_end(socket, round.translations);
         let key = orphans_key(netns, socket.direction, socket.protocol, socket.local, &far, space, attributed);
         self.is_cut |= !self.ledger.see(key, netns, &far, Evidence::TIME_WAIT, round.now);
-        self.ledger.end(&key, Sums::one(socket.figures), 0, round.now.clock);
+        let figures = socket.figures.unwrap_or_default();
+        let told = Told { sums: Sums::one(figures), rtt_micros: 0, is_guess: false };
+        self.ledger.end(&key, &told, &ByName::new(), round.now.clock);
         let (generation, since) = (round.translations.generation(), round.now.clock);
-        let held = Held { flow: key, figures: socket.figures, is_open: false, translation: None, generation, since };
+        let counted = Counted { flow: key, figures, is_guess: false };
+        let held = Held { counted, is_open: false, translation: None, generation, since };
         space.held.insert(socket.key(), held);
     }
 
@@ -390,10 +468,10 @@ impl Tracker {
             owner => Some(owner),
         });
         if !moved.is_empty() {
-            let held = self.spaces.values_mut().flat_map(|space| space.held.values_mut()).map(|held| &mut held.flow);
-            for key in held.chain(self.unsocketed.values_mut()) {
-                if let Some(Some(new)) = moved.get(key) {
-                    *key = *new;
+            let held = self.spaces.values_mut().flat_map(|space| space.held.values_mut()).map(|held| &mut held.counted);
+            for one in held.chain(self.unsocketed.values_mut()) {
+                if let Some(Some(new)) = moved.get(&one.flow) {
+                    (one.flow, one.is_guess) = (*new, true);
                 }
             }
         }
@@ -403,6 +481,16 @@ impl Tracker {
 
 fn flow_key(owner: Owner, direction: Direction, protocol: Protocol, far: &FarEnd) -> FlowKey {
     FlowKey { owner, direction, protocol, remote: far.remote, port: far.port }
+}
+
+/// Whether other connections like this one are translated.
+fn is_likely_translated(socket: &Socket, translations: &dyn Translations) -> bool {
+    let Socket { protocol, direction, local, remote, .. } = *socket;
+    let likely = match direction {
+        Direction::Outgoing => translations.likely_outgoing(protocol, local.ip(), remote),
+        Direction::Incoming => translations.likely_incoming(protocol, local, remote.ip()),
+    };
+    !matches!(likely, Likely::Untranslated)
 }
 
 fn translation(socket: &Socket, translations: &dyn Translations) -> Option<Translation> {

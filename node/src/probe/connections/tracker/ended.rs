@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use topology::Netns;
 use topology::fact::{Direction, Evidence, FlowKey, Owner, Protocol};
 
-use super::ledger::{Relation, Sums};
+use super::ledger::{ByName, Relation, Told};
 use super::ownership::{is_alive, stand_in};
 use super::space::SocketKey;
+use super::sums::Sums;
 use super::translation::{FarEnd, Likely, Translations};
 use super::{Ended, EndsBy, Round, Tracker, flow_key, listeners_key, orphans_key};
 
@@ -39,8 +40,9 @@ impl Tracker {
             let sums = Sums::one(it.figures);
             match space.held.remove(&key).filter(|held| held.is_open) {
                 Some(held) => {
-                    self.ledger.leave(&held.flow, held.figures);
-                    self.ledger.end(&held.flow, sums, it.figures.rtt_micros, round.now.clock);
+                    let told = Told { sums, rtt_micros: it.figures.rtt_micros, is_guess: false };
+                    self.ledger.leave(&held.counted, &ByName::new());
+                    self.ledger.end(&held.counted.flow, &told, &ByName::new(), round.now.clock);
                 }
                 None => round.ended.push(Ended {
                     netns: it.netns,
@@ -66,7 +68,7 @@ impl Tracker {
         if self.pending.is_empty() {
             return;
         }
-        let attributed = self.ledger.attributed();
+        let known = Known { attributed: self.ledger.attributed(), with_some: self.ledger.with_some() };
         let too_many = self.pending.len().saturating_sub(PENDINGS_MAX);
         for (number, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let is_known = self.spaces.contains_key(&pending.ended.netns);
@@ -83,37 +85,26 @@ impl Tracker {
                 _ if !(is_late || is_known && is_told) => self.pending.push(pending),
                 Far::NotYet(_) if !is_late => self.pending.push(pending),
                 Far::Clients => {}
-                Far::Servers(servers) => self.share_out(&pending.ended, &servers, &attributed, round),
+                Far::Servers(servers) => self.share_out(&pending.ended, &servers, &known, round),
                 Far::Known(far) | Far::NotYet(far) => {
-                    self.take_one_ended(&pending.ended, &far, &attributed, round);
+                    self.take_one_ended(&pending.ended, &far, false, &known, round);
                 }
             }
         }
     }
 
     /// Takes connections that went to several servers, which one where is not known: to each as many as its share is.
-    fn share_out(
-        &mut self,
-        ended: &Ended,
-        servers: &[(FarEnd, u32)],
-        attributed: &HashMap<Relation, FlowKey>,
-        round: &Round<'_>,
-    ) {
+    fn share_out(&mut self, ended: &Ended, servers: &[(FarEnd, u32)], known: &Known, round: &Round<'_>) {
         let weights: Vec<u32> = servers.iter().map(|(_, weight)| *weight).collect();
         let shares = shares(ended.sums.count, &weights, &mut self.turn);
         for ((far, _), count) in servers.iter().zip(shares).filter(|(_, count)| *count > 0) {
             let share = Ended { sums: ended.sums.share(count), ..ended.clone() };
-            self.take_one_ended(&share, far, attributed, round);
+            self.take_one_ended(&share, far, true, known, round);
         }
     }
 
-    fn take_one_ended(
-        &mut self,
-        ended: &Ended,
-        far: &FarEnd,
-        attributed: &HashMap<Relation, FlowKey>,
-        round: &Round<'_>,
-    ) {
+    /// Takes connections that ended, whose far end may be a guess.
+    fn take_one_ended(&mut self, ended: &Ended, far: &FarEnd, is_guess: bool, known: &Known, round: &Round<'_>) {
         let Some(space) = self.spaces.get(&ended.netns) else { return };
         let owner = ended.task.as_ref().and_then(|task| {
             let own = is_alive(task.id, round.processes).then_some(task.id);
@@ -126,13 +117,23 @@ impl Tracker {
             None if ended.task.is_some() => {
                 listeners_key(ended.netns, ended.direction, ended.protocol, local, far, space)
             }
-            None => orphans_key(ended.netns, ended.direction, ended.protocol, local, far, space, attributed),
+            None => orphans_key(ended.netns, ended.direction, ended.protocol, local, far, space, &known.attributed),
         };
         let evidence = if round.ends_by(ended.netns) == EndsBy::Kernel { Evidence::EBPF } else { Evidence::DESTROYED };
         self.is_cut |= !self.ledger.see(key, ended.netns, far, evidence, round.now);
-        self.ledger.end(&key, ended.sums, ended.rtt_micros, round.now.clock);
+        let is_guess = is_guess || ended.task.is_none();
+        let told = Told { sums: ended.sums, rtt_micros: ended.rtt_micros, is_guess };
+        self.ledger.end(&key, &told, &known.with_some, round.now.clock);
         self.ledger.drop_if_briefly_seen(&FlowKey { owner: Owner::Netns(ended.netns), ..key });
     }
+}
+
+/// Flows as they were when what ended was taken, by what they are about.
+struct Known {
+    /// Those of processes.
+    attributed: HashMap<Relation, FlowKey>,
+    /// Those with connections that are perhaps another's.
+    with_some: ByName,
 }
 
 /// The far end of connections whose client's port is not known.
@@ -175,7 +176,13 @@ fn likely_far_end(ended: &Ended, translations: &dyn Translations) -> Far {
     let far = |translation| FarEnd::of(direction, local, remote, translation);
     match (likely, direction) {
         (Likely::As(translation), _) => Far::Known(far(Some(translation))),
-        (Likely::Several(_), Direction::Incoming) => Far::Clients,
+        (Likely::Several(ways), Direction::Incoming) => match ways.as_slice() {
+            // One client that named several addresses.
+            [(first, _), rest @ ..] if rest.iter().all(|(way, _)| way.source == first.source) => {
+                Far::Known(far(Some(*first)))
+            }
+            _ => Far::Clients,
+        },
         (Likely::Several(ways), Direction::Outgoing) => {
             Far::Servers(ways.into_iter().map(|(way, count)| (far(Some(way)), count)).collect())
         }

@@ -9,179 +9,46 @@ use topology::Netns;
 use topology::fact::{Direction, Evidence, Flow, FlowKey, Owner, Protocol};
 use topology::gauges::FlowGauges;
 
+use super::followed::{Claim, Counted, Followed, Part, RATE_BEAT};
+use super::sums::Sums;
 use super::translation::FarEnd;
-use crate::probe::connections::sock_diag::Figures;
 use crate::probe::pace::Moment;
 
 /// Most flows kept of a host; new ones beyond that are left out, and the status says so.
 pub(in crate::probe::connections) const FLOWS_MAX: usize = 20_000;
 
-/// How long a flow counts as open after the last trace of a connection: a client that connects every ten seconds is one
-/// that is connected.
-pub(in crate::probe::connections) const FADES_AFTER: Duration = Duration::from_secs(12);
-
 /// How long a flow outlives the last trace of its connections, fading.
 pub(in crate::probe::connections) const LINGER: Duration = Duration::from_secs(45);
-
-/// How often rates are made: as often as the figures of quiet connections are read.
-pub(in crate::probe::connections) const RATE_BEAT: Duration = Duration::from_secs(5);
-
-/// What connections add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::probe::connections) struct Sums {
-    pub(in crate::probe::connections) count: u64,
-    pub(in crate::probe::connections) sent: u64,
-    pub(in crate::probe::connections) received: u64,
-    pub(in crate::probe::connections) retransmits: u64,
-}
-
-impl Sums {
-    /// Of one connection.
-    pub(super) fn one(figures: Figures) -> Self {
-        let Figures { sent, received, retransmits, .. } = figures;
-        Self { count: 1, sent, received, retransmits: retransmits.into() }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            count: self.count.saturating_add(other.count),
-            sent: self.sent.saturating_add(other.sent),
-            received: self.received.saturating_add(other.received),
-            retransmits: self.retransmits.saturating_add(other.retransmits),
-        }
-    }
-
-    fn less(self, other: Self) -> Self {
-        Self {
-            count: self.count.saturating_sub(other.count),
-            sent: self.sent.saturating_sub(other.sent),
-            received: self.received.saturating_sub(other.received),
-            retransmits: self.retransmits.saturating_sub(other.retransmits),
-        }
-    }
-
-    /// Of `count` of them, if all are alike.
-    pub(super) fn share(self, count: u64) -> Self {
-        let of = |sum: u64| {
-            u64::try_from(u128::from(sum) * u128::from(count) / u128::from(self.count.max(1))).unwrap_or(sum)
-        };
-        Self { count, sent: of(self.sent), received: of(self.received), retransmits: of(self.retransmits) }
-    }
-
-    fn min(self, other: Self) -> Self {
-        Self {
-            count: self.count.min(other.count),
-            sent: self.sent.min(other.sent),
-            received: self.received.min(other.received),
-            retransmits: self.retransmits.min(other.retransmits),
-        }
-    }
-}
-
-/// A flow and what its connections add up to. One that ends is told of twice, in either order: it is gone from the sockets, and
-/// another source tells its end. In between it is *leaving* or *early*, so that the total counts it once at any time, and never
-/// falls.
-#[derive(Debug)]
-struct Followed {
-    flow: Flow,
-    /// In the sockets, as of the last look.
-    open: Sums,
-    /// Gone from the sockets, their end not told: since the last beat, and before it.
-    leaving: [Sums; 2],
-    /// Their end was told, and they were perhaps among the open ones at the last look.
-    early: Sums,
-    ended: Sums,
-    rtt_micros: u32,
-    seen: Instant,
-    /// When figures were last read.
-    read_at: Instant,
-    /// Total at the last beat that had figures to make rates of, and when those were read.
-    at_beat: Sums,
-    beat_at: Instant,
-    sent_rate: u64,
-    received_rate: u64,
-}
-
-impl Followed {
-    fn new(flow: Flow, now: Instant, beat_at: Instant) -> Self {
-        Self {
-            flow,
-            open: Sums::default(),
-            leaving: Default::default(),
-            early: Sums::default(),
-            ended: Sums::default(),
-            rtt_micros: 0,
-            seen: now,
-            read_at: now,
-            at_beat: Sums::default(),
-            beat_at,
-            sent_rate: 0,
-            received_rate: 0,
-        }
-    }
-
-    fn total(&self) -> Sums {
-        self.open.plus(self.leaving[0]).plus(self.leaving[1]).plus(self.ended).less(self.early)
-    }
-
-    /// Whether one is open as far as is known. One too few is counted while a connection that no look saw has ended beside an
-    /// open one, which the next look mends: long before the flow fades for it.
-    fn is_open(&self) -> bool {
-        self.open.count > self.early.count
-    }
-
-    fn is_active(&self, now: Instant) -> bool {
-        self.is_open() || now.saturating_duration_since(self.seen) < FADES_AFTER
-    }
-
-    /// Whether nothing was ever told of it but sockets that are another flow's now.
-    fn is_void(&self) -> bool {
-        self.open.count == 0 && self.ended.count == 0
-    }
-
-    /// A socket is gone whose end is told by another source.
-    fn leave(&mut self, one: Sums) {
-        self.open = self.open.less(one);
-        let told = self.early.min(one);
-        self.early = self.early.less(told);
-        self.leaving[1] = self.leaving[1].plus(one.less(told));
-    }
-
-    fn end(&mut self, sums: Sums) {
-        let mut left = sums;
-        for leaving in &mut self.leaving {
-            let known = leaving.min(left);
-            *leaving = leaving.less(known);
-            left = left.less(known);
-        }
-        self.early = self.early.plus(self.open.less(self.early).min(left));
-        self.ended = self.ended.plus(sums);
-    }
-
-    /// Makes rates of what was carried between the last two readings. Without a reading for two beats nothing was.
-    fn beat(&mut self, now: Instant) {
-        // What nobody has told the end of by now has ended all the same.
-        let [old, new] = self.leaving;
-        self.ended = self.ended.plus(old);
-        self.leaving = [new, Sums::default()];
-        let elapsed = self.read_at.saturating_duration_since(self.beat_at);
-        if !elapsed.is_zero() {
-            let total = self.total();
-            self.sent_rate = rate(total.sent.saturating_sub(self.at_beat.sent), elapsed);
-            self.received_rate = rate(total.received.saturating_sub(self.at_beat.received), elapsed);
-            (self.at_beat, self.beat_at) = (total, self.read_at);
-        } else if self.open.count == 0 || now.saturating_duration_since(self.read_at) >= 2 * RATE_BEAT {
-            (self.sent_rate, self.received_rate) = (0, 0);
-            (self.at_beat, self.beat_at, self.read_at) = (self.total(), now, now);
-        }
-    }
-}
 
 /// What a flow is about, whoever holds it.
 pub(super) type Relation = (Netns, Direction, Protocol, IpAddr, u16);
 
+/// What a flow is about by the name its client used: what several servers behind one address have in common, and a
+/// connection has before its translation is known and after.
+type Name = Relation;
+
+/// Flows by name.
+pub(super) type ByName = HashMap<Name, Vec<FlowKey>>;
+
+/// Connections that ended, as a source tells.
+pub(super) struct Told {
+    pub(super) sums: Sums,
+    /// 0 if none was measured.
+    pub(super) rtt_micros: u32,
+    /// Whether they may be another flow's.
+    pub(super) is_guess: bool,
+}
+
 pub(super) fn relation(netns: Netns, key: &FlowKey) -> Relation {
     (netns, key.direction, key.protocol, key.remote, key.port)
+}
+
+fn name(flow: &Flow) -> Name {
+    let FlowKey { direction, protocol, remote, port, .. } = flow.key;
+    match (direction, flow.via) {
+        (Direction::Outgoing, Some(named)) => (flow.netns, direction, protocol, named.ip(), named.port()),
+        _ => (flow.netns, direction, protocol, remote, port),
+    }
 }
 
 /// The flows of this host.
@@ -222,59 +89,94 @@ impl Ledger {
 
     /// Counts an open connection. What it carried is traffic of now if it `is_new`; else it came before us, or was another
     /// flow's. The figures were read at `read_at`.
-    pub(super) fn open(&mut self, key: &FlowKey, figures: Figures, is_new: bool, read_at: Instant) {
-        let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.open = followed.open.plus(Sums::one(figures));
+    pub(super) fn open(&mut self, one: &Counted, is_new: bool, read_at: Instant) {
+        let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        followed.open = followed.open.plus(one.part());
         if !is_new {
-            followed.at_beat = followed.at_beat.plus(Sums { count: 0, ..Sums::one(figures) });
+            followed.at_beat = followed.at_beat.plus(one.carried());
         }
-        followed.note_rtt(figures.rtt_micros);
+        followed.note_rtt(one.figures.rtt_micros);
         followed.read_at = followed.read_at.max(read_at);
     }
 
-    /// Takes back what [`Ledger::open`] counted: it is another flow's.
-    pub(super) fn take_back(&mut self, key: &FlowKey, figures: Figures) {
-        let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.open = followed.open.less(Sums::one(figures));
-        followed.at_beat = followed.at_beat.less(Sums { count: 0, ..Sums::one(figures) });
+    /// Takes back what [`Ledger::open`] counted: it is another flow's. Returns what of it was told to have ended.
+    pub(super) fn take_back(&mut self, one: &Counted) -> Part {
+        let Some(followed) = self.flows.get_mut(&one.flow) else { return Part::default() };
+        followed.shut(one);
+        followed.at_beat = followed.at_beat.less(one.carried());
+        followed.take_surplus()
     }
 
-    /// Takes other figures of an open connection, which were read at `read_at`.
-    pub(super) fn revise(&mut self, key: &FlowKey, old: Figures, new: Figures, read_at: Instant) {
-        let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.open = followed.open.less(Sums::one(old)).plus(Sums::one(new));
-        followed.note_rtt(new.rtt_micros);
+    /// Takes what [`Ledger::take_back`] returned for the flow that has the connection now.
+    pub(super) fn take_told(&mut self, key: &FlowKey, told: Part) {
+        if let Some(followed) = self.flows.get_mut(key) {
+            followed.take_told(told);
+        }
+    }
+
+    /// Takes an open connection as it is `now`, which is the same flow's. The figures were read at `read_at`.
+    pub(super) fn revise(&mut self, before: &Counted, now: &Counted, read_at: Instant) {
+        let Some(followed) = self.flows.get_mut(&now.flow) else { return };
+        followed.open = followed.open.less(before.part()).plus(now.part());
+        followed.note_rtt(now.figures.rtt_micros);
         followed.read_at = followed.read_at.max(read_at);
     }
 
     /// A connection is not open any more, and nothing else will tell of it.
-    pub(super) fn close(&mut self, key: &FlowKey, figures: Figures) {
-        let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.open = followed.open.less(Sums::one(figures));
-        followed.ended = followed.ended.plus(Sums::one(figures));
+    pub(super) fn close(&mut self, one: &Counted) {
+        let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        followed.shut(one);
+        followed.ended = followed.ended.plus(Sums::one(one.figures));
     }
 
-    /// A connection is not open any more; another source tells of its end, or has.
-    pub(super) fn leave(&mut self, key: &FlowKey, figures: Figures) {
-        let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.leave(Sums::one(figures));
+    /// A connection is not open any more; another source tells of its end, or has: as that of this flow, or of one of `early`
+    /// that has the same name, if either is a guess.
+    pub(super) fn leave(&mut self, one: &Counted, early: &ByName) {
+        let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        followed.shut(one);
+        let mut rest = followed.take_early(Sums::one(one.figures), Claim::Own);
+        let claim = if one.is_guess { Claim::Any } else { Claim::Guessed };
+        let name = name(&followed.flow);
+        for other in early.get(&name).into_iter().flatten().filter(|other| **other != one.flow) {
+            rest = self.flows.get_mut(other).map_or(rest, |other| other.take_early(rest, claim));
+        }
+        if let Some(followed) = self.flows.get_mut(&one.flow) {
+            let guessed = if rest.count > 0 { one.is_guess.into() } else { 0 };
+            followed.leave(Part { sums: rest, guessed });
+        }
+        if one.is_guess {
+            self.drop_if_empty(&one.flow);
+        }
     }
 
-    /// Counts connections that ended. Some of them may be among the open ones still.
-    pub(super) fn end(&mut self, key: &FlowKey, sums: Sums, rtt_micros: u32, now: Instant) {
+    /// Counts connections that ended. They are among those that are gone from the sockets, or else among the open ones still,
+    /// unless no look ever saw them: those of this flow, or of `others` that have the same name, where either is a guess.
+    pub(super) fn end(&mut self, key: &FlowKey, told: &Told, others: &ByName, now: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
-        followed.end(sums);
-        followed.note_rtt(rtt_micros);
+        followed.ended = followed.ended.plus(told.sums);
+        let mut left = followed.take_leaving(told.sums, Claim::Own);
+        followed.note_rtt(told.rtt_micros);
         // What the open ones carried is as of the last look.
-        if followed.open.count == 0 {
+        if followed.open.sums.count == 0 {
             followed.read_at = now;
+        }
+        let claim = if told.is_guess { Claim::Any } else { Claim::Guessed };
+        let name = name(&followed.flow);
+        let others = || others.get(&name).into_iter().flatten().filter(|other| *other != key);
+        for other in others() {
+            left = self.flows.get_mut(other).map_or(left, |other| other.take_leaving(left, claim));
+        }
+        left = self.flows.get_mut(key).map_or(left, |followed| followed.expect_gone(left, Claim::Own));
+        for other in others() {
+            left = self.flows.get_mut(other).map_or(left, |other| other.expect_gone(left, claim));
+            self.drop_if_empty(other);
         }
     }
 
     /// The sockets of a namespace were looked at: what is open now has not ended.
     pub(super) fn looked_at(&mut self, netns: Netns) {
-        for followed in self.flows.values_mut().filter(|it| it.early.count > 0 && it.flow.netns == netns) {
-            followed.early = Sums::default();
+        for followed in self.flows.values_mut().filter(|it| it.flow.netns == netns) {
+            followed.early = Part::default();
         }
     }
 
@@ -283,6 +185,13 @@ impl Ledger {
         if self.flows.get(key).is_some_and(Followed::is_void) {
             self.flows.remove(key);
             self.is_dirty = true;
+        }
+    }
+
+    /// The same of one whose connections were all another's.
+    fn drop_if_empty(&mut self, key: &FlowKey) {
+        if self.flows.get(key).is_some_and(|followed| !followed.has_some()) {
+            self.drop_if_void(key);
         }
     }
 
@@ -297,6 +206,10 @@ impl Ledger {
     /// Whether there is no room for another flow.
     pub(super) fn is_full(&self) -> bool {
         self.flows.len() >= FLOWS_MAX
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.flows.len()
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &FlowKey> {
@@ -314,6 +227,26 @@ impl Ledger {
         attributed
     }
 
+    /// Flows with connections whose end may be told as another flow's.
+    pub(super) fn with_some(&self) -> ByName {
+        self.by_name(Followed::has_some)
+    }
+
+    /// Flows of which ends were told that no look has shown yet.
+    pub(super) fn with_early(&self) -> ByName {
+        self.by_name(|followed| followed.early.sums.count > 0)
+    }
+
+    fn by_name(&self, is_meant: impl Fn(&Followed) -> bool) -> ByName {
+        let mut flows = ByName::new();
+        for (key, followed) in self.flows.iter().filter(|(_, followed)| is_meant(followed)) {
+            flows.entry(name(&followed.flow)).or_default().push(*key);
+        }
+        // The same are asked first at any time.
+        flows.values_mut().for_each(|keys| keys.sort_unstable());
+        flows
+    }
+
     /// Gives each flow the owner that `owner` says, or forgets it; returns which flow went where.
     pub(super) fn reassign(&mut self, owner: impl Fn(&Flow) -> Option<Owner>) -> BTreeMap<FlowKey, Option<FlowKey>> {
         let moved: BTreeMap<FlowKey, Option<FlowKey>> = self
@@ -323,14 +256,15 @@ impl Ledger {
             .filter(|(old, new)| Some(*old) != *new)
             .collect();
         for (old, new) in &moved {
-            let Some(followed) = self.flows.remove(old) else { continue };
+            let Some(mut followed) = self.flows.remove(old) else { continue };
             self.is_dirty = true;
             let Some(new) = new else { continue };
+            followed.doubt();
             match self.flows.get_mut(new) {
                 Some(heir) => heir.absorb(&followed),
                 None => {
-                    let flow = Flow { key: *new, ..followed.flow };
-                    self.flows.insert(*new, Followed { flow, ..followed });
+                    followed.flow.key = *new;
+                    self.flows.insert(*new, followed);
                 }
             }
         }
@@ -348,7 +282,7 @@ impl Ledger {
             followed.flow.open = is_active;
         }
         let before = self.flows.len();
-        self.flows.retain(|_, it| it.open.count > 0 || now.clock.saturating_duration_since(it.seen) < LINGER);
+        self.flows.retain(|_, it| it.open.sums.count > 0 || now.clock.saturating_duration_since(it.seen) < LINGER);
         self.is_dirty |= before != self.flows.len();
         let since = self.beat_at.map(|at| now.clock.saturating_duration_since(at));
         if since.is_none_or(|since| since >= RATE_BEAT) {
@@ -373,7 +307,7 @@ impl Ledger {
         let mut gauges = FlowGauges::default();
         for followed in flows {
             gauges.serials.push(followed.flow.serial);
-            gauges.open.push(clamped(followed.open.count));
+            gauges.open.push(clamped(followed.open.sums.count));
             gauges.opened.push(clamped(followed.total().count));
             gauges.sent.push(significant(followed.sent_rate));
             gauges.received.push(significant(followed.received_rate));
@@ -388,36 +322,8 @@ impl Ledger {
     }
 }
 
-impl Followed {
-    fn note_rtt(&mut self, micros: u32) {
-        if micros > 0 {
-            self.rtt_micros = micros;
-        }
-    }
-
-    fn absorb(&mut self, other: &Self) {
-        self.open = self.open.plus(other.open);
-        self.ended = self.ended.plus(other.ended);
-        self.seen = self.seen.max(other.seen);
-        self.flow.first_seen = self.flow.first_seen.min(other.flow.first_seen);
-        self.flow.evidence |= other.flow.evidence;
-        self.flow.via = self.flow.via.or(other.flow.via);
-        self.flow.masquerade = self.flow.masquerade.or(other.flow.masquerade);
-        self.early = self.early.plus(other.early);
-        self.leaving = [0, 1].map(|at| self.leaving[at].plus(other.leaving[at]));
-        self.at_beat = self.at_beat.plus(other.at_beat);
-        self.read_at = self.read_at.max(other.read_at);
-    }
-}
-
 fn clamped(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Per second.
-fn rate(bytes: u64, elapsed: Duration) -> u64 {
-    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    bytes.saturating_mul(1000) / millis
 }
 
 /// To two significant digits: what moves by less is no news, and no new bytes on the wire.

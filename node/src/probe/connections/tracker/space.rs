@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use topology::ProcessId;
-use topology::fact::{FlowKey, Listener, ListenerKey, Network, Protocol};
+use topology::fact::{Listener, ListenerKey, Network, Protocol};
 
+use super::followed::Counted;
 use super::translation::Translation;
 use super::{Snapshot, Socket};
-use crate::probe::connections::sock_diag::Figures;
 
 /// Names a connection's end within its namespace.
 pub(super) type SocketKey = (Protocol, SocketAddr, SocketAddr);
@@ -18,8 +18,7 @@ pub(super) type SocketKey = (Protocol, SocketAddr, SocketAddr);
 /// A connection's end that was there at the last look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    pub(super) flow: FlowKey,
-    pub(super) figures: Figures,
+    pub(super) counted: Counted,
     /// Whether it is among the open ones of its flow.
     pub(super) is_open: bool,
     /// How its addresses are translated, as far as is known.

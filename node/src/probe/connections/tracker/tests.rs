@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use topology::Timestamp;
 
+mod late;
+mod model;
+
 use super::ended::{PENDING_MAX, PENDINGS_MAX};
-use super::ledger::{FADES_AFTER, LINGER};
+use super::followed::FADES_AFTER;
+use super::ledger::LINGER;
 use super::translation::{Likely, Untranslated};
 use super::*;
 use crate::probe::ProcessRow;
@@ -26,14 +30,15 @@ struct World {
     unreadable: Vec<Netns>,
     /// When the figures of the sockets were read, if not in the round, in seconds after the start.
     read_at: Option<f64>,
-    /// When the sockets were looked at, likewise.
+    /// When the sockets were looked at, likewise; else it was in the last round that mentioned them.
     looked_at: Option<f64>,
+    looks: BTreeMap<Netns, Instant>,
     ends_by: EndsBy,
     nat: Nat,
 }
 
 /// Sockets of a namespace, read from lines such as `7 10.0.0.2:4000 > 10.0.0.3:80` (an outgoing connection of pid 7),
-/// `9 10.0.0.3:80 < 10.0.0.2:4000 1000 2000` (an incoming one with bytes sent and received), `- … ` (nobody's), `~ …` (left
+/// `9 10.0.0.3:80 < 10.0.0.2:4000 1000 2000` (an incoming one with bytes sent and received, or `?` where those are not told), `- … ` (nobody's), `~ …` (left
 /// over) and `9 *:80` (a listener).
 fn snapshot(netns: Netns, text: &str, table: &ProcessTable) -> Snapshot {
     let mut snapshot = Snapshot { source: Evidence::SOCK_DIAG, ..Snapshot::default() };
@@ -61,7 +66,11 @@ fn snapshot(netns: Netns, text: &str, table: &ProcessTable) -> Snapshot {
             remote: words[3].parse().expect("an address"),
             owner,
             lingers: words[0] == "~",
-            figures: Figures { sent: number(4), received: number(5), ..Figures::default() },
+            figures: (words.get(4) != Some(&"?")).then(|| Figures {
+                sent: number(4),
+                received: number(5),
+                ..Figures::default()
+            }),
         });
     }
     snapshot
@@ -121,6 +130,7 @@ impl World {
             unreadable: Vec::new(),
             read_at: None,
             looked_at: None,
+            looks: BTreeMap::new(),
             ends_by,
             nat: Nat::default(),
         };
@@ -158,13 +168,21 @@ impl World {
         self.seconds = seconds;
         let at = |seconds| self.start + Duration::from_secs_f64(seconds);
         let (read_at, looked_at) = (self.read_at.map(at), self.looked_at.map(at));
-        let look = |netns, text: &str| Snapshot { read_at, looked_at, ..snapshot(netns, text, &self.table) };
+        let look = |netns, text: &str| Snapshot { read_at, ..snapshot(netns, text, &self.table) };
+        let clock = self.now().clock;
+        for (netns, _) in &self.namespaces {
+            let known = self.looks.get(netns).copied();
+            let is_seen = seen.iter().any(|(of, _)| of == netns);
+            let last = known.filter(|_| !is_seen).unwrap_or(clock);
+            self.looks.insert(*netns, looked_at.unwrap_or(last));
+        }
         let namespaces = self.namespaces.iter().map(|(netns, address)| NamespaceNow {
             netns: *netns,
             networks: Some(
                 [Network { interface: "eth0".into(), address: address.parse().expect("an address"), prefix: 24 }]
                     .into(),
             ),
+            looked_at: self.looks[netns],
             snapshot: seen.iter().find(|(of, _)| of == netns).map(|(_, text)| look(*netns, text)),
         });
         let namespaces = namespaces.filter(|it| !self.unreadable.contains(&it.netns)).collect();
@@ -629,10 +647,13 @@ fn a_translated_connection_leads_to_where_it_really_goes_and_comes_from() {
 fn of_ended_connections_whose_client_could_be_several_there_is_no_flow() {
     let visit = || vec![ended(WEB, &[8], "172.17.0.2:80 < 172.17.0.1:0", 1)];
     let real = Translation { source: at("172.17.0.9:0"), destination: at("10.0.0.1:8080") };
+    let other_client = Translation { source: at("172.17.0.8:0"), ..real };
+    let other_name = Translation { destination: at("10.0.0.2:8080"), ..real };
     let cases = [
         (None, "8.80/from/172.17.0.1/80 0/1"),
         (Some(Likely::As(real)), "8.80/from/172.17.0.9/80 0/1 via 10.0.0.1:8080"),
-        (Some(Likely::Several(vec![(real, 1), (real, 1)])), ""),
+        (Some(Likely::Several(vec![(real, 1), (other_client, 1)])), ""),
+        (Some(Likely::Several(vec![(real, 1), (other_name, 1)])), "8.80/from/172.17.0.9/80 0/1 via 10.0.0.1:8080"),
         (Some(Likely::NotYet), ""),
     ];
     for (likely, want) in cases {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use topology::Netns;
 use topology::fact::{Direction, Evidence, Owner};
 
+use super::followed::Counted;
 use super::{Figures, Round, Socket, Tracked, Tracker, far_end, flow_key};
 
 /// Namespaces by address; none where several have it.
@@ -30,33 +31,40 @@ impl Tracker {
         for flow in &tracked {
             for (netns, socket) in self.ends(flow, &homes) {
                 let Some(space) = self.spaces.get(&netns) else { continue };
-                if space.held.contains_key(&socket.key()) {
-                    continue;
-                }
-                let far = far_end(&socket, round.translations);
-                let owner = socket.owner.map_or(Owner::Netns(netns), Owner::Process);
-                let key = flow_key(owner, socket.direction, socket.protocol, &far);
                 let name = (netns, socket.direction, socket.key());
                 if self.unsocketed.contains_key(&name) {
                     continue; // told already: the same in another zone
                 }
                 let known = before.remove(&name);
-                if let Some(old) = known.filter(|old| *old != key) {
-                    self.ledger.take_back(&old, Figures::default());
-                    self.ledger.drop_if_void(&old);
+                if space.held.contains_key(&socket.key()) {
+                    if let Some(old) = known {
+                        self.ledger.take_back(&old);
+                        self.ledger.drop_if_void(&old.flow);
+                    }
+                    continue;
+                }
+                let far = far_end(&socket, round.translations);
+                // A socket that is closed by now was whose it was: the kernel tracks it for a while longer.
+                let owner = socket.owner.map(Owner::Process).or(known.map(|known| known.flow.owner));
+                let owner = owner.unwrap_or(Owner::Netns(netns));
+                let key = flow_key(owner, socket.direction, socket.protocol, &far);
+                if let Some(old) = known.filter(|old| old.flow != key) {
+                    self.ledger.take_back(&old);
+                    self.ledger.drop_if_void(&old.flow);
                 }
                 if !self.ledger.see(key, netns, &far, Evidence::CONNTRACK, round.now) {
                     self.is_cut = true;
                     continue;
                 }
-                if known != Some(key) {
-                    self.ledger.open(&key, Figures::default(), true, round.now.clock);
+                let one = Counted { flow: key, figures: Figures::default(), is_guess: false };
+                if known.is_none_or(|known| known.flow != key) {
+                    self.ledger.open(&one, true, round.now.clock);
                 }
-                self.unsocketed.insert(name, key);
+                self.unsocketed.insert(name, one);
             }
         }
-        for key in before.values() {
-            self.ledger.close(key, Figures::default());
+        for gone in before.values() {
+            self.ledger.close(gone);
         }
     }
 
@@ -70,7 +78,7 @@ impl Tracker {
                 Direction::Incoming => listening().or_else(|| space.unconnected(local)),
                 Direction::Outgoing => space.unconnected(local).or_else(listening),
             };
-            let (lingers, figures) = (false, Figures::default());
+            let (lingers, figures) = (false, None);
             Some((netns, Socket { protocol: flow.protocol, direction, local, remote, owner, lingers, figures }))
         };
         let server = end(Direction::Incoming, flow.server, flow.visitor);
