@@ -187,7 +187,7 @@ fn look_ups() -> Result<(), Box<dyn Error>> {
             reader.dump(Wanted::Connections { figures: true, remains: true }, netns::NETNS_SOCKETS_MAX, &mut sockets)
         });
         dumped?;
-        sockets.retain(|socket| socket.state.is_open());
+        sockets.retain(node::probe::connections::sock_diag::Socket::is_open);
         let (time, refreshed) = median(|| reader.refresh(&mut sockets));
         println!("figures of {} connections: by look-ups {time:?}, by a dump {dump_time:?}", refreshed?);
     }

@@ -332,7 +332,7 @@ impl Scanner {
         let beat = self.beats.count(netns, now);
         let is_calm = self.attention.is_calm(netns);
         let remains = self.remains;
-        let counters = counters.map(|it| if remains { it } else { it.without_remains(&listeners) });
+        let counters = counters.map(|it| if remains { it } else { it.without_remains() });
         let here = Here { proc_root: &self.proc_root, counters, datagrams, now, beat, limit, remains, is_calm };
         let of_listeners = known::replace(&mut known.listeners, listeners);
         let of_connections = known.connections.update(&mut self.reader, here, &known.listeners, &mut scans.dumped)?;

@@ -80,7 +80,7 @@ fn end(socket: &Socket, direction: Direction, owners: &Owners) -> tracker::Socke
         local: socket.local,
         remote: socket.remote,
         owner: owner(socket, owners),
-        lingers: !socket.state.is_open(),
+        lingers: !socket.is_open(),
         figures: socket.figures,
     }
 }

@@ -113,10 +113,24 @@ impl State {
         })
     }
 
-    /// Whether data can still flow: what the kernel counts as `CurrEstab`.
+    /// Whether this end is not closed: what the kernel counts as `CurrEstab`.
     #[must_use]
-    pub fn is_open(self) -> bool {
+    pub fn is_established(self) -> bool {
         matches!(self, Self::Established | Self::CloseWait)
+    }
+}
+
+impl Socket {
+    /// Whether data may still flow, or waits to be acknowledged: until then the kernel keeps the connection, and says nothing
+    /// of its end. A connection that waits for the other end to close is open while a process reads from it; one that nobody
+    /// has any more is kept as `TIME_WAIT` is.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self.state {
+            State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck => true,
+            State::FinWait2 => self.inode != 0,
+            State::TimeWait | State::Listen { .. } | State::Bound { .. } => false,
+        }
     }
 }
 

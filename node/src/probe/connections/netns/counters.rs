@@ -25,16 +25,16 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// What they would be if there were no connections but the open ones.
-    pub(super) fn without_remains(self, listeners: &[Socket]) -> Self {
-        Self { in_use: self.established.saturating_add(listeners.len() as u64), time_wait: 0, ..self }
+    /// What they would be if nothing were left of connections that were closed.
+    pub(super) fn without_remains(self) -> Self {
+        Self { time_wait: 0, ..self }
     }
 
     /// Whether these sockets are all that the counters counted.
     pub(super) fn agree(self, listeners: &[Socket], connections: &[Socket]) -> bool {
-        let open = connections.iter().filter(|socket| socket.state.is_open()).count() as u64;
+        let established = connections.iter().filter(|socket| socket.state.is_established()).count() as u64;
         let all = (listeners.len() + connections.len()) as u64;
-        open == self.established && all == self.in_use.saturating_add(self.time_wait)
+        established == self.established && all == self.in_use.saturating_add(self.time_wait)
     }
 }
 

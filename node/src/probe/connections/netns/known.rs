@@ -138,7 +138,7 @@ impl Connections {
         }
         if self.holds(&here) {
             self.looked_at = Some(here.now);
-            let open = self.sockets.iter().filter(|socket| socket.state.is_open()).count();
+            let open = self.sockets.iter().filter(|socket| socket.is_open()).count();
             if open == 0 || !is_figures_due {
                 return Ok(Freshness::Unchanged);
             }
@@ -157,6 +157,9 @@ impl Connections {
             let wanted = Wanted::Connections { figures: true, remains: here.remains };
             extent = reader.dump(wanted, here.limit, &mut sockets)?;
             *dumped += 1;
+            if !here.remains {
+                sockets.retain(Socket::is_open);
+            }
         }
         self.has_unaccepted = has_unaccepted(&sockets);
         let counters_held = self.counters == here.counters;
@@ -189,7 +192,7 @@ pub(super) fn is_settled(
 }
 
 fn has_unaccepted(connections: &[Socket]) -> bool {
-    connections.iter().any(|socket| socket.inode == 0 && socket.state.is_open())
+    connections.iter().any(|socket| socket.inode == 0 && socket.state.is_established())
 }
 
 /// The UDP sockets of a namespace at the last dump.

@@ -95,7 +95,7 @@ impl Reader {
     pub fn refresh(&mut self, connections: &mut [Socket]) -> Result<usize, DumpError> {
         let netlink = open()?;
         let mut refreshed = 0;
-        let mut open: Vec<&mut Socket> = connections.iter_mut().filter(|socket| socket.state.is_open()).collect();
+        let mut open: Vec<&mut Socket> = connections.iter_mut().filter(|socket| socket.is_open()).collect();
         for batch in open.chunks_mut(BATCH) {
             refreshed += self.refresh_batch(&netlink, batch)?;
         }

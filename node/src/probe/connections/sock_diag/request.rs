@@ -70,8 +70,8 @@ impl Wanted {
 const CONNECTED: &[u8] =
     &[TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING];
 
-/// Those of [`State::is_open`](super::State::is_open).
-const OPEN: &[u8] = &[TCP_ESTABLISHED, TCP_CLOSE_WAIT];
+/// Those that [`Socket::is_open`] can be in.
+const OPEN: &[u8] = &[TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING];
 
 /// `idiag_ext`: a bit for each attribute, the first for number 1.
 const WITH_INFO: u8 = 1 << (INET_DIAG_INFO - 1);

@@ -150,7 +150,8 @@ impl Ledger {
     }
 
     /// Counts connections that ended. They are among those that are gone from the sockets, or else among the open ones still,
-    /// unless no look ever saw them: those of this flow, or of `others` that have the same name, where either is a guess.
+    /// unless no look ever saw them: those of this flow, or of `others` that have the same name, where either is a guess. What
+    /// is guessed to have ended here is then what ended there.
     pub(super) fn end(&mut self, key: &FlowKey, told: &Told, others: &ByName, now: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
         followed.ended = followed.ended.plus(told.sums);
@@ -163,10 +164,25 @@ impl Ledger {
         let claim = if told.is_guess { Claim::Any } else { Claim::Guessed };
         let name = name(&followed.flow);
         let others = || others.get(&name).into_iter().flatten().filter(|other| *other != key);
+        let mut mistaken = Sums::default();
         for other in others() {
-            left = self.flows.get_mut(other).map_or(left, |other| other.take_leaving(left, claim));
+            let Some(other) = self.flows.get_mut(other) else { continue };
+            let before = left.count;
+            left = other.take_leaving(left, claim);
+            if told.is_guess && left.count < before {
+                let its = told.sums.share(before - left.count);
+                other.ended = other.ended.plus(its);
+                other.seen = other.seen.max(now);
+                mistaken = mistaken.plus(its);
+            }
         }
-        left = self.flows.get_mut(key).map_or(left, |followed| followed.expect_gone(left, Claim::Own));
+        if let Some(followed) = self.flows.get_mut(key) {
+            followed.ended = followed.ended.less(mistaken);
+            left = followed.expect_gone(left, Claim::Own);
+        }
+        if told.is_guess {
+            self.drop_if_empty(key);
+        }
         for other in others() {
             left = self.flows.get_mut(other).map_or(left, |other| other.expect_gone(left, claim));
             self.drop_if_empty(other);
