@@ -54,7 +54,7 @@ const GAUGES_BEAT: Duration = Duration::from_secs(5);
 /// Least time between two tellings of figures for each flow there is, whatever flows come and go: they are all told at once,
 /// and a hundred flows a second are two kilobytes.
 const GAUGES_GAP: Duration = Duration::from_millis(10);
-/// The same for however many.
+/// The same for however many, if some are new.
 const GAUGES_GAP_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait for the first processes: before they are known it could not be told whose a connection is.
@@ -127,6 +127,8 @@ struct Probe {
     gauges_at: Option<Instant>,
     /// Whether flows were told of since: those that are new have no figures yet.
     owes_gauges: bool,
+    /// Whether connections came or went since.
+    has_moved: bool,
     remotes: BTreeSet<IpAddr>,
 }
 
@@ -147,6 +149,7 @@ impl Probe {
             started_at: None,
             gauges_at: None,
             owes_gauges: false,
+            has_moved: false,
             remotes: BTreeSet::new(),
             channels,
         }
@@ -163,7 +166,7 @@ impl Probe {
         }
         // The kernel's word first: what it tells of afterwards is still open in the scan.
         let ended = self.kernel.take(now.clock, &self.channels.nudge, &mut updates);
-        self.scanner.attend(self.kernel.attention());
+        self.scanner.attend(self.kernel.attention().and(self.tracker.doubtful()));
         self.scanner.want_remains(!self.kernel.is_active() && !self.notified.is_active());
         let scans = self.scanner.scan(&self.namespaces, now.clock);
         let walked = self.owners.update_with(&scans.namespaces, &self.namespaces, || self.kernel.holders());
@@ -252,10 +255,16 @@ impl Probe {
         let facts = self.tracker.facts_if_changed(host);
         let age = self.gauges_at.map(|at| now.clock.saturating_duration_since(at));
         self.owes_gauges |= facts.is_some();
-        let pause = if self.owes_gauges { gauges_gap(self.tracker.len()) } else { GAUGES_BEAT };
+        self.has_moved |= self.tracker.take_moved();
+        let gap = GAUGES_GAP.saturating_mul(u32::try_from(self.tracker.len()).unwrap_or(u32::MAX));
+        let pause = match (self.owes_gauges, self.has_moved) {
+            (true, _) => gap.min(GAUGES_GAP_MAX),
+            (false, true) => gap.min(GAUGES_BEAT),
+            (false, false) => GAUGES_BEAT,
+        };
         let mut updates = Vec::new();
         if age.is_none_or(|age| age >= pause) {
-            (self.gauges_at, self.owes_gauges) = (Some(now.clock), false);
+            (self.gauges_at, self.owes_gauges, self.has_moved) = (Some(now.clock), false, false);
             let block = self.tracker.gauges_if_changed(now);
             updates.extend(block.map(|block| Update::Gauges(Name::Connections, Gauges::Flows(block))));
         }
@@ -307,12 +316,6 @@ fn replaced(before: &Namespaces, now: &Namespaces) -> Vec<Netns> {
     now.iter().filter(is_another).map(|(netns, _)| *netns).collect()
 }
 
-/// Least time between two tellings of figures of so many flows.
-fn gauges_gap(flows: usize) -> Duration {
-    let flows = u32::try_from(flows).unwrap_or(u32::MAX);
-    GAUGES_GAP.saturating_mul(flows).min(GAUGES_GAP_MAX)
-}
-
 /// Processes by network namespace.
 fn namespaces(table: &ProcessTable) -> Namespaces {
     let mut namespaces: Namespaces = BTreeMap::new();
@@ -336,13 +339,5 @@ mod tests {
         let reused = ProcessId { start: 2, ..id(3) };
         let now = Namespaces::from([(Netns(1), vec![id(2), id(5)]), (Netns(2), vec![reused]), (Netns(4), vec![id(6)])]);
         assert_eq!(replaced(&before, &now), [Netns(2)]);
-    }
-
-    #[test]
-    fn figures_are_told_the_more_seldom_the_more_flows_there_are() {
-        let cases = [(0, 0), (1, 10), (20, 200), (200, 2000), (20_000, 2000), (usize::MAX, 2000)];
-        for (flows, millis) in cases {
-            assert_eq!(gauges_gap(flows), Duration::from_millis(millis), "{flows} flows");
-        }
     }
 }

@@ -157,6 +157,18 @@ pub enum Attention {
 }
 
 impl Attention {
+    /// The same, and these.
+    #[must_use]
+    pub fn and(self, more: impl IntoIterator<Item = Netns>) -> Self {
+        match self {
+            Self::Everywhere => Self::Everywhere,
+            Self::Only(mut news) => {
+                news.extend(more);
+                Self::Only(news)
+            }
+        }
+    }
+
     fn is_calm(&self, netns: Netns) -> bool {
         matches!(self, Self::Only(news) if !news.contains(&netns))
     }

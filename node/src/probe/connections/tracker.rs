@@ -252,6 +252,16 @@ impl Tracker {
         &self.young
     }
 
+    /// Whether connections came or went since the last call.
+    pub(super) fn take_moved(&mut self) -> bool {
+        self.ledger.take_moved()
+    }
+
+    /// Namespaces where a connection ended that may be one of those which were open at the last look.
+    pub(super) fn doubtful(&self) -> BTreeSet<Netns> {
+        self.ledger.doubtful()
+    }
+
     /// Remote addresses of all flows, but for those of this host.
     pub(super) fn remotes(&mut self) -> BTreeSet<IpAddr> {
         let networks = self.spaces.values().flat_map(|space| space.networks.iter());

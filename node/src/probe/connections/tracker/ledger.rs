@@ -1,7 +1,7 @@
 //! The flows, with what they add up to. A flow keeps its number for as long as it is known, and is kept for a while after
 //! the last trace of its connections, so that an edge fades rather than flickers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,8 @@ pub(super) struct Ledger {
     beat_at: Option<Instant>,
     /// Whether facts may be others than at the last call of `flows`.
     is_dirty: bool,
+    /// Whether connections came or went since the last call of `take_moved`.
+    has_moved: bool,
     told: Option<FlowGauges>,
 }
 
@@ -91,6 +93,7 @@ impl Ledger {
     /// flow's. The figures were read at `read_at`.
     pub(super) fn open(&mut self, one: &Counted, is_new: bool, read_at: Instant) {
         let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        self.has_moved = true;
         followed.open = followed.open.plus(one.part());
         if !is_new {
             followed.at_beat = followed.at_beat.plus(one.carried());
@@ -125,6 +128,7 @@ impl Ledger {
     /// A connection is not open any more, and nothing else will tell of it.
     pub(super) fn close(&mut self, one: &Counted) {
         let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        self.has_moved = true;
         followed.shut(one);
         followed.ended = followed.ended.plus(Sums::one(one.figures));
     }
@@ -133,6 +137,7 @@ impl Ledger {
     /// that has the same name, if either is a guess.
     pub(super) fn leave(&mut self, one: &Counted, early: &ByName) {
         let Some(followed) = self.flows.get_mut(&one.flow) else { return };
+        self.has_moved = true;
         followed.shut(one);
         let mut rest = followed.take_early(Sums::one(one.figures), Claim::Own);
         let claim = if one.is_guess { Claim::Any } else { Claim::Guessed };
@@ -154,6 +159,7 @@ impl Ledger {
     /// is guessed to have ended here is then what ended there.
     pub(super) fn end(&mut self, key: &FlowKey, told: &Told, others: &ByName, now: Instant) {
         let Some(followed) = self.flows.get_mut(key) else { return };
+        self.has_moved = true;
         followed.ended = followed.ended.plus(told.sums);
         let mut left = followed.take_leaving(told.sums, Claim::Own);
         followed.note_rtt(told.rtt_micros);
@@ -253,6 +259,11 @@ impl Ledger {
         self.by_name(|followed| followed.early.sums.count > 0)
     }
 
+    /// Namespaces of such flows.
+    pub(super) fn doubtful(&self) -> BTreeSet<Netns> {
+        self.flows.values().filter(|followed| followed.early.sums.count > 0).map(|it| it.flow.netns).collect()
+    }
+
     fn by_name(&self, is_meant: impl Fn(&Followed) -> bool) -> ByName {
         let mut flows = ByName::new();
         for (key, followed) in self.flows.iter().filter(|(_, followed)| is_meant(followed)) {
@@ -310,6 +321,11 @@ impl Ledger {
     /// Whether [`Ledger::flows`] differs from what it was at the last call of this.
     pub(super) fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.is_dirty)
+    }
+
+    /// Whether connections came or went since the last call.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
     }
 
     pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
