@@ -216,7 +216,7 @@ impl Probe {
         if !Arc::ptr_eq(&table, &self.table) {
             let namespaces = namespaces(&table);
             // The kernel gives the number of a namespace that ended to the next one, often at once.
-            for netns in replaced(&self.namespaces, &namespaces) {
+            for netns in replaced(&self.table, &self.namespaces, &table, &namespaces) {
                 self.scanner.forget(netns);
                 self.tracker.forget(netns);
             }
@@ -308,10 +308,18 @@ impl Probe {
     }
 }
 
-/// Namespaces none of whose processes was in one of that number before, of which there was one.
-fn replaced(before: &Namespaces, now: &Namespaces) -> Vec<Netns> {
+/// Namespaces whose number was another one's before: all of their processes are new, and of another container. In a namespace
+/// that is kept by name processes of no container come and go.
+fn replaced(table_before: &ProcessTable, before: &Namespaces, table: &ProcessTable, now: &Namespaces) -> Vec<Netns> {
+    let container = |table: &ProcessTable, processes: &[ProcessId]| {
+        let mut rows = processes.iter().filter_map(|process| table.rows.get(&process.pid));
+        rows.find_map(|row| row.container.clone())
+    };
     let is_another = |(netns, processes): &(&Netns, &Vec<ProcessId>)| {
-        before.get(netns).is_some_and(|before| !processes.iter().any(|process| before.contains(process)))
+        before.get(netns).is_some_and(|before| {
+            !processes.iter().any(|process| before.contains(process))
+                && container(table_before, before) != container(table, processes)
+        })
     };
     now.iter().filter(is_another).map(|(netns, _)| *netns).collect()
 }
@@ -330,14 +338,21 @@ fn namespaces(table: &ProcessTable) -> Namespaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::ProcessRow;
 
     #[test]
-    fn a_namespace_whose_processes_are_all_new_is_another_one() {
-        let id = |pid| ProcessId { pid, start: 1 };
-        let before =
-            Namespaces::from([(Netns(1), vec![id(1), id(2)]), (Netns(2), vec![id(3)]), (Netns(3), vec![id(4)])]);
-        let reused = ProcessId { start: 2, ..id(3) };
-        let now = Namespaces::from([(Netns(1), vec![id(2), id(5)]), (Netns(2), vec![reused]), (Netns(4), vec![id(6)])]);
-        assert_eq!(replaced(&before, &now), [Netns(2)]);
+    fn a_namespace_whose_processes_are_all_new_and_another_containers_is_another_one() {
+        let table = |rows: &[(u32, u64, &str)]| {
+            let row = |&(pid, netns, container): &(u32, u64, &str)| {
+                let container = topology::ContainerId::new(container).ok();
+                let id = ProcessId { pid, start: 1 };
+                (pid, ProcessRow { id, name: "x".into(), parent: 1, netns: Some(Netns(netns)), container })
+            };
+            ProcessTable { rows: rows.iter().map(row).collect() }
+        };
+        let before = table(&[(1, 1, ""), (2, 1, ""), (3, 2, "job1"), (4, 3, ""), (5, 4, "pod"), (6, 5, "job2")]);
+        let now =
+            table(&[(2, 1, ""), (7, 1, ""), (8, 2, "job3"), (9, 3, ""), (5, 4, "pod"), (10, 4, "x"), (11, 6, "y")]);
+        assert_eq!(replaced(&before, &namespaces(&before), &now, &namespaces(&now)), [Netns(2)]);
     }
 }

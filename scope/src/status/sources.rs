@@ -13,7 +13,7 @@ pub(super) fn lines(probes: &Value, own: &Value) -> Vec<String> {
         .collect();
     let quiet = list(probes).filter(is_quiet).count();
     if quiet > 0 {
-        lines.push(format!("hosts  {quiet} more, all of whose sources are ok"));
+        lines.push(format!("hosts  {quiet} more, which lack nothing"));
     }
     lines
 }
@@ -69,7 +69,7 @@ mod tests {
             "    --no-docker",
             "host   d",
             "  conntrack    degraded  events",
-            "hosts  2 more, all of whose sources are ok",
+            "hosts  2 more, which lack nothing",
         ];
         assert_eq!(lines(&probes, &json!("c")), want);
     }

@@ -193,6 +193,8 @@ pub(super) struct Tracker {
     early: Option<Arc<ByName>>,
     /// Namespaces with connections that are so new that their translation may not be known yet.
     young: BTreeSet<Netns>,
+    /// Of the processes in the last round.
+    processes_version: Option<u64>,
     strangers: Strangers,
     /// Whose turn it is, where connections are shared out among servers.
     turn: usize,
@@ -208,7 +210,9 @@ impl Tracker {
         self.young.clear();
         self.take_namespaces(&mut round);
         // Connections end with their process: who stands for it now is to have both what was open and what is told of their end.
-        self.give_to_heirs(&round);
+        if self.processes_version.replace(round.processes_version) != Some(round.processes_version) {
+            self.give_to_heirs(&round);
+        }
         let destroyed = self.take_destroyed(&mut round);
         let namespaces = std::mem::take(&mut round.namespaces);
         for namespace in &namespaces {
@@ -220,16 +224,30 @@ impl Tracker {
         self.take_ended(&mut round);
         self.take_unsocketed(&mut round);
         // What ended was told before the sockets were looked at: none of it is among them.
-        namespaces.iter().for_each(|namespace| self.take_look(namespace));
+        self.take_looks(&namespaces);
         self.give_to_heirs(&round);
         self.ledger.settle(round.now);
     }
 
     /// Forgets a namespace with all its flows: another one has its number.
     pub(super) fn forget(&mut self, netns: Netns) {
-        self.is_dirty |= self.spaces.remove(&netns).is_some();
-        self.unsocketed.retain(|(of, ..), _| *of != netns);
+        self.close_space(netns);
+        self.pending.retain(|pending| !pending.is_of(netns));
         self.ledger.reassign(|flow| (flow.netns != netns).then_some(flow.key.owner));
+    }
+
+    /// Closes all that a namespace held: a process may have connections in another one as well.
+    fn close_space(&mut self, netns: Netns) {
+        let Some(space) = self.spaces.remove(&netns) else { return };
+        self.is_dirty = true;
+        space.held.values().filter(|held| held.is_open).for_each(|held| self.ledger.close(&held.counted));
+        let ledger = &mut self.ledger;
+        self.unsocketed.retain(|(of, ..), one| {
+            if *of == netns {
+                ledger.close(one);
+            }
+            *of != netns
+        });
     }
 
     /// How many flows there are.
@@ -292,14 +310,8 @@ impl Tracker {
     /// Takes the namespaces there are, and forgets those that are gone with all their flows.
     fn take_namespaces(&mut self, round: &mut Round<'_>) {
         let alive = round.alive;
-        let before = self.spaces.len();
         let gone: Vec<Netns> = self.spaces.keys().filter(|netns| !alive.contains(netns)).copied().collect();
-        for space in gone.iter().filter_map(|netns| self.spaces.remove(netns)) {
-            // A process may have sockets in another namespace as well.
-            space.held.values().filter(|held| held.is_open).for_each(|held| self.ledger.close(&held.counted));
-        }
-        self.unsocketed.retain(|(netns, ..), _| alive.contains(netns));
-        self.is_dirty |= before != self.spaces.len();
+        gone.iter().for_each(|netns| self.close_space(*netns));
         for namespace in &mut round.namespaces {
             let space = self.spaces.entry(namespace.netns).or_default();
             // Where they could not be read they are what they were.
@@ -375,12 +387,16 @@ impl Tracker {
         Held { counted, ..held }
     }
 
-    /// Takes that a namespace was looked at, whether something was found to differ or not.
-    fn take_look(&mut self, namespace: &NamespaceNow) {
-        let Some(space) = self.spaces.get_mut(&namespace.netns) else { return };
-        if space.looked_at.replace(namespace.looked_at) != Some(namespace.looked_at) {
-            self.ledger.looked_at(namespace.netns);
+    /// Takes which namespaces were looked at, whether something was found to differ or not.
+    fn take_looks(&mut self, namespaces: &[NamespaceNow]) {
+        let mut looked = BTreeSet::new();
+        for namespace in namespaces {
+            let Some(space) = self.spaces.get_mut(&namespace.netns) else { continue };
+            if space.looked_at.replace(namespace.looked_at) != Some(namespace.looked_at) {
+                looked.insert(namespace.netns);
+            }
         }
+        self.ledger.looked_at(&looked);
     }
 
     /// Takes an open connection: a new one, or a known one's figures.

@@ -29,6 +29,12 @@ pub(super) struct Pending {
     processes_version: u64,
 }
 
+impl Pending {
+    pub(super) fn is_of(&self, netns: Netns) -> bool {
+        self.ended.netns == netns
+    }
+}
+
 impl Tracker {
     /// Takes connections the kernel said the end of. Gives their names: a snapshot may still show them.
     pub(super) fn take_destroyed(&mut self, round: &mut Round<'_>) -> HashSet<(Netns, SocketKey)> {

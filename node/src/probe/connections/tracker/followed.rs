@@ -234,7 +234,7 @@ impl Followed {
         self.read_at = self.read_at.max(other.read_at);
     }
 
-    /// All of them may be another flow's: whose they are is not known any more.
+    /// All of them may be another flow's: whose they are is not known any more. Of those whose end was told it is.
     pub(super) fn doubt(&mut self) {
         self.open = self.open.as_guess();
         self.leaving = self.leaving.map(Part::as_guess);

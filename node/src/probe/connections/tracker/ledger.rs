@@ -143,11 +143,16 @@ impl Ledger {
         let claim = if one.is_guess { Claim::Any } else { Claim::Guessed };
         let name = name(&followed.flow);
         for other in early.get(&name).into_iter().flatten().filter(|other| **other != one.flow) {
+            if rest.count == 0 {
+                break;
+            }
             rest = self.flows.get_mut(other).map_or(rest, |other| other.take_early(rest, claim));
         }
         if let Some(followed) = self.flows.get_mut(&one.flow) {
-            let guessed = if rest.count > 0 { one.is_guess.into() } else { 0 };
-            followed.leave(Part { sums: rest, guessed });
+            // Bytes beyond those of the end that was told are that end's too.
+            if rest.count > 0 {
+                followed.leave(Part { sums: rest, guessed: one.is_guess.into() });
+            }
         }
         if one.is_guess {
             self.drop_if_empty(&one.flow);
@@ -172,8 +177,8 @@ impl Ledger {
         let others = || others.get(&name).into_iter().flatten().filter(|other| *other != key);
         let mut mistaken = Sums::default();
         for other in others() {
-            let Some(other) = self.flows.get_mut(other) else { continue };
             let before = left.count;
+            let Some(other) = self.flows.get_mut(other).filter(|_| before > 0) else { continue };
             left = other.take_leaving(left, claim);
             if told.is_guess && left.count < before {
                 let its = told.sums.share(before - left.count);
@@ -190,14 +195,16 @@ impl Ledger {
             self.drop_if_empty(key);
         }
         for other in others() {
-            left = self.flows.get_mut(other).map_or(left, |other| other.expect_gone(left, claim));
+            if left.count > 0 {
+                left = self.flows.get_mut(other).map_or(left, |other| other.expect_gone(left, claim));
+            }
             self.drop_if_empty(other);
         }
     }
 
-    /// The sockets of a namespace were looked at: what is open now has not ended.
-    pub(super) fn looked_at(&mut self, netns: Netns) {
-        for followed in self.flows.values_mut().filter(|it| it.flow.netns == netns) {
+    /// The sockets of these namespaces were looked at: what is open now has not ended.
+    pub(super) fn looked_at(&mut self, namespaces: &BTreeSet<Netns>) {
+        for followed in self.flows.values_mut().filter(|it| namespaces.contains(&it.flow.netns)) {
             followed.early = Part::default();
         }
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use topology::Netns;
 use topology::fact::{Direction, Evidence, Owner};
 
-use super::followed::Counted;
+use super::followed::{Counted, Part};
 use super::{Figures, Round, Socket, Tracked, Tracker, far_end, flow_key};
 
 /// Namespaces by address; none where several have it.
@@ -48,8 +48,9 @@ impl Tracker {
                 let owner = socket.owner.map(Owner::Process).or(known.map(|known| known.flow.owner));
                 let owner = owner.unwrap_or(Owner::Netns(netns));
                 let key = flow_key(owner, socket.direction, socket.protocol, &far);
+                let mut told = Part::default();
                 if let Some(old) = known.filter(|old| old.flow != key) {
-                    self.ledger.take_back(&old);
+                    told = self.ledger.take_back(&old);
                     self.ledger.drop_if_void(&old.flow);
                 }
                 if !self.ledger.see(key, netns, &far, Evidence::CONNTRACK, round.now) {
@@ -59,6 +60,7 @@ impl Tracker {
                 let one = Counted { flow: key, figures: Figures::default(), is_guess: false };
                 if known.is_none_or(|known| known.flow != key) {
                     self.ledger.open(&one, true, round.now.clock);
+                    self.ledger.take_told(&key, told);
                 }
                 self.unsocketed.insert(name, one);
             }
