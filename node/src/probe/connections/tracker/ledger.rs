@@ -102,12 +102,15 @@ impl Ledger {
         followed.read_at = followed.read_at.max(read_at);
     }
 
-    /// Takes back what [`Ledger::open`] counted: it is another flow's. Returns what of it was told to have ended.
+    /// Takes back what [`Ledger::open`] counted: it is another flow's. Returns what of it was told to have ended. A flow of
+    /// which nothing else was ever told is forgotten.
     pub(super) fn take_back(&mut self, one: &Counted) -> Part {
         let Some(followed) = self.flows.get_mut(&one.flow) else { return Part::default() };
         followed.shut(one);
         followed.at_beat = followed.at_beat.less(one.carried());
-        followed.take_surplus()
+        let told = followed.take_surplus();
+        self.drop_if_void(&one.flow);
+        told
     }
 
     /// Takes what [`Ledger::take_back`] returned for the flow that has the connection now.
@@ -178,13 +181,9 @@ impl Ledger {
         let mut mistaken = Sums::default();
         for other in others() {
             let before = left.count;
-            let Some(other) = self.flows.get_mut(other).filter(|_| before > 0) else { continue };
-            left = other.take_leaving(left, claim);
-            if told.is_guess && left.count < before {
-                let its = told.sums.share(before - left.count);
-                other.ended = other.ended.plus(its);
-                other.seen = other.seen.max(now);
-                mistaken = mistaken.plus(its);
+            left = self.flows.get_mut(other).map_or(left, |other| other.take_leaving(left, claim));
+            if told.is_guess {
+                mistaken = mistaken.plus(self.ended_there(other, told.sums.share(before - left.count), now));
             }
         }
         if let Some(followed) = self.flows.get_mut(key) {
@@ -202,6 +201,15 @@ impl Ledger {
         }
     }
 
+    /// Counts what was guessed to have ended elsewhere, and ended here; returns it.
+    fn ended_there(&mut self, key: &FlowKey, sums: Sums, now: Instant) -> Sums {
+        if let Some(followed) = self.flows.get_mut(key).filter(|_| sums.count > 0) {
+            followed.ended = followed.ended.plus(sums);
+            followed.seen = followed.seen.max(now);
+        }
+        sums
+    }
+
     /// The sockets of these namespaces were looked at: what is open now has not ended.
     pub(super) fn looked_at(&mut self, namespaces: &BTreeSet<Netns>) {
         for followed in self.flows.values_mut().filter(|it| namespaces.contains(&it.flow.netns)) {
@@ -210,7 +218,7 @@ impl Ledger {
     }
 
     /// Forgets a flow that nothing but a socket told of which is another flow's now.
-    pub(super) fn drop_if_void(&mut self, key: &FlowKey) {
+    fn drop_if_void(&mut self, key: &FlowKey) {
         if self.flows.get(key).is_some_and(Followed::is_void) {
             self.flows.remove(key);
             self.is_dirty = true;

@@ -39,7 +39,6 @@ impl Tracker {
                 if space.held.contains_key(&socket.key()) {
                     if let Some(old) = known {
                         self.ledger.take_back(&old);
-                        self.ledger.drop_if_void(&old.flow);
                     }
                     continue;
                 }
@@ -51,7 +50,6 @@ impl Tracker {
                 let mut told = Part::default();
                 if let Some(old) = known.filter(|old| old.flow != key) {
                     told = self.ledger.take_back(&old);
-                    self.ledger.drop_if_void(&old.flow);
                 }
                 if !self.ledger.see(key, netns, &far, Evidence::CONNTRACK, round.now) {
                     self.is_cut = true;
